@@ -1,0 +1,1 @@
+"""The Taskcast client: follow tasks as they run, resume exactly, work on them as a worker."""

@@ -1,0 +1,1 @@
+"""PostgreSQL for Taskcast: the long-term archive of tasks and events."""

@@ -1,0 +1,1 @@
+"""Sentry for Taskcast: errors and traces of tasks, with secrets scrubbed."""
