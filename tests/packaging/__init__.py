@@ -1,0 +1,1 @@
+"""What holds for the distributions as they are shipped."""
