@@ -120,8 +120,9 @@ def test_a_wheel_works_alone(wheels: Path, pins: Path, tmp_path: Path, name: str
     environment = tmp_path / "environment"
     run([uv(), "venv", "--quiet", "--no-project", "--python", sys.executable, environment], cwd=tmp_path)
     python = environment / "bin" / "python"
-    install = [uv(), "pip", "install", "--quiet", "--python", python, "--find-links", wheels]
-    run([*install, "--constraint", pins, wheel_of(wheels, name)], cwd=tmp_path)
+    install: list[str | Path] = [uv(), "pip", "install", "--quiet", "--python", python]
+    install += ["--find-links", wheels, "--constraint", pins, wheel_of(wheels, name)]
+    run(install, cwd=tmp_path)
     extra = NEEDS_AN_EXTRA.get(name, [])
     done = run([python, "-I", "-W", "error", "-c", PROBE, name, name.replace("-", "_"), *extra], cwd=tmp_path)
     assert done.stdout.startswith("imported ")
