@@ -19,6 +19,9 @@ TYPED := $(foreach name,core server redis postgres sentry client,-p taskcast_$(n
 # Settings of an outer environment must not steer this one.
 unexport VIRTUAL_ENV UV_PYTHON PYTHONPATH PYTHONHOME CONDA_PREFIX
 
+# Trust the certificates that the machine trusts, where it keeps any.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
+
 .PHONY: help setup serve test test-long test-watch coverage lint format types conformance build lock version clean
 
 help:  ## Show this list
