@@ -1,0 +1,338 @@
+"""One task's log in memory: the commit machine's state, the entries, and what reads need to be cheap."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from attrs import evolve
+
+from taskcast_core import machine
+from taskcast_core.builtin.rope import Rope
+from taskcast_core.contracts.log_reader import PAGE_BYTES, Page, SeriesPage
+from taskcast_core.contracts.task_log import Change, Committed, Key, LogCopy, SeriesCopy, Stored, TrimRule
+from taskcast_core.entries import Entry, Hole, Origin
+from taskcast_core.errors import NotRetained, ReplyExpired
+from taskcast_core.filters import View
+from taskcast_core.ids import parse_event_id
+from taskcast_core.series import TextPart, folded
+
+
+class MemoryLog:
+    """A task's record and log. Synchronous, so every method is one atomic step of the event loop."""
+
+    def __init__(self, state: machine.LogState) -> None:
+        self.state = state
+        self._first = state.stored.first_index
+        self._entries: list[Entry | None] = []
+        self._times = array("q")
+        self._holes: list[Hole] = []  # ascending and never adjacent
+        self._kinds: dict[machine.Kind, array[int]] = {}
+        self._base_counts: dict[machine.Kind, int] = {}
+        self._texts: dict[str, dict[int, Rope]] = {}  # per series and run
+        self._given_ids: dict[str, int] = {}
+        self._keys: OrderedDict[str, machine.KeyRecord] = OrderedDict()
+
+    # ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def stored(self) -> Stored:
+        """The task as it is."""
+        return self.state.stored
+
+    def commit(self, change: Change, now: int) -> Committed:
+        """See TaskLog.commit. Keys of transitions are the store's to remember; those of publishes are kept here."""
+        outcome = machine.apply(self.state, change, now)
+        self.state.merge(outcome)
+        self._extend(outcome.entries, outcome.parts)
+        for index in outcome.replaced:
+            self._remove(index)
+        if outcome.key is not None:
+            self._keys[outcome.key.name] = outcome.key
+            while len(self._keys) > machine.NEWEST_KEYS:
+                self._keys.popitem(last=False)
+        return Committed(outcome.stored, outcome.entries)
+
+    def known_key(self, key: Key, now: int) -> machine.KeyRecord | None:
+        """What is remembered under a key, if its time is not over."""
+        known = self._keys.get(key.name)
+        return known if known is not None and known.expires_at > now else None
+
+    def replay(self, known: machine.KeyRecord) -> Committed:
+        """The reply that a keyed publish got, from the log.
+
+        Raises:
+            ReplyExpired: its entries are not all there any more.
+        """
+        if known.stored is not None:
+            entries = self._between(known.first_index, known.count)
+            return Committed(known.stored, tuple(e for e in entries if e is not None), replayed=True)
+        entries = self._between(known.first_index, known.count)
+        if self.stored.epoch != known.epoch or len(entries) < known.count or None in entries:
+            raise ReplyExpired(self.stored.task.id)
+        return Committed(self.stored, tuple(e for e in entries if e is not None), replayed=True)
+
+    def _between(self, first: int, count: int) -> Sequence[Entry | None]:
+        start = first - self._first
+        return self._entries[start : start + count] if start >= 0 else ()
+
+    def _extend(self, entries: Sequence[Entry], parts: Sequence[TextPart]) -> None:
+        for entry in entries:
+            self._entries.append(entry)
+            self._times.append(entry.timestamp)
+            kind = (entry.type, entry.level)
+            indexes = self._kinds.get(kind)
+            if indexes is None:
+                indexes = self._kinds[kind] = array("q")
+            indexes.append(entry.index)
+            if entry.given_id is not None:
+                self._given_ids[entry.given_id] = entry.index
+        for part in parts:
+            runs = self._texts.setdefault(part.series_id, {})
+            rope = runs.get(part.run)
+            if rope is None:
+                rope = runs[part.run] = Rope(part.prefix)
+            if part.text:
+                rope.append(part.text)
+
+    def _remove(self, index: int, *, cut_series: bool = False, lost_series: bool = False) -> None:
+        """Put a hole where an entry is (no-op where none is)."""
+        entry = self._entries[index - self._first]
+        if entry is None:
+            return
+        self._entries[index - self._first] = None
+        at = entry.timestamp
+        hole = Hole(index, index, at, at, {(entry.type, entry.level): 1}, cut_series, lost_series)
+        where = bisect_left(self._holes, index, key=lambda h: h.first)
+        if where < len(self._holes) and self._holes[where].first == index + 1:
+            hole = hole.merge(self._holes.pop(where))
+        if where > 0 and self._holes[where - 1].last == index - 1:
+            where -= 1
+            hole = self._holes.pop(where).merge(hole)
+        self._holes.insert(where, hole)
+
+    def trim(self, rule: TrimRule, ceiling: int, limit: int) -> int:
+        """See TaskLog.trim; ``ceiling``: newest index that every lane has passed."""
+        doomed = self._doomed(rule, ceiling, limit)
+        lost = self._series_lost_by(doomed)
+        for entry in doomed:
+            accumulates = entry.series_mode == "accumulate"
+            self._remove(entry.index, cut_series=accumulates, lost_series=entry.series_id in lost)
+        for series_id in lost:
+            self._texts.pop(series_id, None)
+            self.state.series.pop(series_id, None)
+        return len(doomed)
+
+    def _doomed(self, rule: TrimRule, ceiling: int, limit: int) -> list[Entry]:
+        ends = {state.last_index for state in self.state.series.values()} if rule.keep_series_ends else set()
+        doomed: list[Entry] = []
+        for entry in self._entries[: ceiling + 1 - self._first]:
+            if len(doomed) >= limit:
+                break
+            if entry is not None and entry.index not in ends and machine.matches_trim(rule, entry):
+                doomed.append(entry)
+        return doomed
+
+    def _series_lost_by(self, doomed: Sequence[Entry]) -> set[str]:
+        """Series that lose their newest entry (and so, since trimming goes oldest first, all of them)."""
+        newest = {state.last_index: series_id for series_id, state in self.state.series.items()}
+        return {newest[entry.index] for entry in doomed if entry.index in newest}
+
+    def found_epoch(self, floor: int, epoch: int, salt: int) -> None:
+        """Cut the log behind ``floor`` and continue in a new epoch."""
+        segments = machine.next_epoch(self.stored, floor=floor, epoch=epoch, salt=salt).segments
+        renewed = MemoryLog.from_copy(evolve(self.copy(upto=floor), segments=segments))
+        renewed._keys = self._keys
+        self.__dict__.update(renewed.__dict__)
+
+    # ── Copies ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def copy(self, upto: int | None = None) -> LogCopy:
+        """The whole hot log, up to and including an index, as it travels between tiers."""
+        stored = self.stored
+        last = stored.last_index if upto is None else min(upto, stored.last_index)
+        items = tuple(self._items(self._first, last + 1))
+        timestamp = self._times[last - self._first] if last >= self._first else stored.last_timestamp
+        series = self._series_upto(last, items)
+        return LogCopy(
+            stored.record, stored.rev, stored.segments, items, self._first, last, timestamp, self._base_counts, series
+        )
+
+    def _series_upto(self, last: int, items: Sequence[Entry | Hole]) -> tuple[SeriesCopy, ...]:
+        states = self.state.series
+        if last < self.stored.last_index:
+            states = machine.series_states(item for item in items if isinstance(item, Entry))
+        return tuple(
+            SeriesCopy(name, state, {run: rope.text() for run, rope in self._texts.get(name, {}).items()})
+            for name, state in states.items()
+        )
+
+    @classmethod
+    def from_copy(cls, copy: LogCopy) -> MemoryLog:
+        """A log as the copy says."""
+        segment = copy.segments[-1]
+        stored = Stored(copy.record, copy.segments, copy.rev, copy.last_index, copy.last_timestamp, copy.first_index)
+        series = {one.series_id: one.state for one in copy.series}
+        origin = Origin(copy.record.task.id, segment.epoch, segment.salt)
+        log = cls(machine.LogState(stored, origin, series, dict(copy.base_counts)))
+        log._base_counts = dict(copy.base_counts)
+        for one in copy.series:
+            log._texts[one.series_id] = {
+                run: Rope(text[: one.state.length] if run == one.state.run else text)
+                for run, text in one.texts.items()
+                if run <= one.state.run
+            }
+        for item in copy.items:
+            if isinstance(item, Hole):
+                log._adopt_hole(item)
+            else:
+                log._extend((item,), ())
+                kind = (item.type, item.level)
+                log.state.kinds[kind] = log.state.kinds.get(kind, 0) + 1
+                log.state.size += len(item.text)
+        return log
+
+    def _adopt_hole(self, hole: Hole) -> None:
+        length = hole.last - hole.first + 1
+        self._entries.extend([None] * length)
+        self._times.extend([hole.first_timestamp] * (length - 1) + [hole.last_timestamp])
+        self._holes.append(hole)
+        for kind, n in hole.counts.items():
+            self.state.kinds[kind] = self.state.kinds.get(kind, 0) + n
+            self._kinds.setdefault(kind, array("q")).extend([hole.last] * n)
+
+    # ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, after: int, before: int | None, limit: int, *, reverse: bool) -> Page:
+        """See LogReader.read."""
+        stored = self.stored
+        stop = stored.last_index + 1 if before is None else min(before, stored.last_index + 1)
+        start = max(after + 1, 0)
+        if start < self._first and start < stop and not reverse:
+            raise NotRetained(stored.task.id, self._first)
+        items: list[Entry | Hole] = []
+        size = 0
+        for item in self._items_backwards(max(start, self._first), stop) if reverse else self._items(start, stop):
+            items.append(item)
+            size += len(item.text) if isinstance(item, Entry) else 0
+            if len(items) >= limit or size >= PAGE_BYTES:
+                break
+        if not items:
+            return Page(stored.epoch, (), (stop if reverse else after), stored.last_index)
+        edge = items[-1]
+        if reverse:
+            items.reverse()
+            return Page(stored.epoch, tuple(items), _first_of(edge), stored.last_index)
+        return Page(stored.epoch, tuple(items), _last_of(edge), stored.last_index)
+
+    def _items(self, start: int, stop: int) -> Iterator[Entry | Hole]:
+        """Entries and holes that cover [start, stop), holes cut to it where they reach beyond."""
+        index = start
+        hole_at = bisect_left(self._holes, start, key=lambda hole: hole.last)
+        while index < stop:
+            entry = self._entries[index - self._first]
+            if entry is not None:
+                yield entry
+                index += 1
+                continue
+            hole = self._holes[hole_at]
+            yield self._cut(hole, start, stop)
+            hole_at += 1
+            index = hole.last + 1
+
+    def _items_backwards(self, start: int, stop: int) -> Iterator[Entry | Hole]:
+        index = stop - 1
+        while index >= start:
+            entry = self._entries[index - self._first]
+            if entry is not None:
+                yield entry
+                index -= 1
+                continue
+            hole = self._holes[bisect_left(self._holes, index, key=lambda hole: hole.last)]
+            yield self._cut(hole, start, stop)
+            index = hole.first - 1
+
+    def _cut(self, hole: Hole, start: int, stop: int) -> Hole:
+        """The part of a hole within [start, stop), its counts recomputed from the kinds' indexes."""
+        first, last = max(hole.first, start), min(hole.last, stop - 1)
+        if (first, last) == (hole.first, hole.last):
+            return hole
+        counts = {
+            kind: n
+            for kind, indexes in self._kinds.items()
+            if (n := bisect_right(indexes, last) - bisect_left(indexes, first))
+        }
+        times = self._times[first - self._first], self._times[last - self._first]
+        return evolve(hole, first=first, last=last, first_timestamp=times[0], last_timestamp=times[1], counts=counts)
+
+    def series_page(self) -> SeriesPage:
+        """See LogReader.series."""
+        return SeriesPage(self.stored.epoch, self.stored.last_index, dict(self.state.series))
+
+    def fold(self, series_id: str, index: int) -> Any:
+        """See LogReader.fold."""
+        entry = self._entry(index)
+        if entry is None or entry.series_id != series_id or entry.run is None:
+            raise NotRetained(self.stored.task.id, index)
+        text = None if entry.end is None else self._texts[series_id][entry.run].upto(entry.end)
+        return folded(entry.draft, text)
+
+    def _entry(self, index: int) -> Entry | None:
+        offset = index - self._first
+        return self._entries[offset] if 0 <= offset < len(self._entries) else None
+
+    def count(self, view: View, before: int) -> int:
+        """See LogReader.count."""
+        before = min(max(before, 0), self.stored.last_index + 1)
+        if view.is_everything:
+            return before
+        total = view.total(self._base_counts) if self._base_counts else 0
+        return total + sum(bisect_left(indexes, before) for kind, indexes in self._kinds.items() if view.matches(*kind))
+
+    def seek(self, view: View, position: int) -> int | None:
+        """See LogReader.seek."""
+        low, high = 0, self.stored.last_index
+        if position < 0 or self.count(view, high + 1) <= position:
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            if self.count(view, middle + 1) > position:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def seek_time(self, timestamp: int) -> int:
+        """See LogReader.seek_time."""
+        return self._first + bisect_right(self._times, timestamp) - 1
+
+    def locate(self, event_id: str) -> int | None:
+        """See LogReader.locate."""
+        if event_id in self._given_ids:
+            return self._given_ids[event_id]
+        position = parse_event_id(event_id)
+        if position is None or not self._first <= position.index <= self.stored.last_index:
+            return None
+        entry = self._entry(position.index)
+        if entry is not None:
+            return position.index if entry.id == event_id else None
+        segment = next(s for s in reversed(self.stored.segments) if s.first <= position.index)
+        hole = self._holes[bisect_left(self._holes, position.index, key=lambda h: h.last)]
+        fits = hole.first_timestamp <= position.timestamp <= hole.last_timestamp
+        return position.index if fits and position.salt == segment.salt else None
+
+    def id_at(self, index: int) -> str | None:
+        """The id of the entry at an index; in a hole, the id that it had to have by its time."""
+        entry = self._entry(index)
+        return entry.id if entry is not None else None
+
+
+def _first_of(item: Entry | Hole) -> int:
+    return item.index if isinstance(item, Entry) else item.first
+
+
+def _last_of(item: Entry | Hole) -> int:
+    return item.index if isinstance(item, Entry) else item.last

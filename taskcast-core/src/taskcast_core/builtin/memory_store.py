@@ -1,0 +1,495 @@
+"""The short-term store that lives in this process: every contract of a hot store, and no promise beyond its end."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from attrs import define, evolve
+
+from taskcast_core import listing, machine
+from taskcast_core.builtin.memory_lanes import LaneTable
+from taskcast_core.builtin.memory_log import MemoryLog
+from taskcast_core.builtin.memory_timers import TimerTable
+from taskcast_core.builtin.memory_workers import WorkerTable
+from taskcast_core.clock import Clock
+from taskcast_core.contracts.cold import RestoreTicket
+from taskcast_core.contracts.followers import Backlog, DeadLetter, Dirty, Due, FollowerKind
+from taskcast_core.contracts.listing import ListPage, ListQuery
+from taskcast_core.contracts.log_reader import Page, SeriesPage
+from taskcast_core.contracts.task_log import (
+    Change,
+    Committed,
+    Head,
+    Held,
+    Key,
+    LogCopy,
+    Record,
+    Segment,
+    Stored,
+    TimerKind,
+    TrimRule,
+)
+from taskcast_core.contracts.workers import Assignment
+from taskcast_core.errors import EpochChanged, NotHot, TaskDeleting, TaskExists, TicketRefused
+from taskcast_core.filters import View
+from taskcast_core.ids import new_salt, new_ulid
+from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
+
+KEPT_REPLIES = 100_000
+"""So many keyed creations and transitions are remembered, within their time; the oldest go first."""
+
+
+@define
+class _Hidden:
+    """A deleted task that open streams and followers still read."""
+
+    log: MemoryLog
+    linger_until: int
+
+
+@define
+class _Restoring:
+    """A ticket, and the copy that it has brought in."""
+
+    token: str
+    lease_until: int
+    log: MemoryLog | None = None
+
+
+class MemoryShortTermStore:
+    """TaskLog, Listing, Deadlines, Followers, Cold and Workers in this process' memory.
+
+    No method awaits anything, so each is one atomic step of the event loop; use it from one loop only.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
+        self._logs: dict[str, MemoryLog] = {}
+        self._hidden: dict[str, _Hidden] = {}
+        self._restoring: dict[str, _Restoring] = {}
+        self._tombstones: dict[str, tuple[int, int]] = {}  # newest epoch that is out, and until when
+        self._order: list[listing.SortKey] = []  # of the open tasks, ascending
+        self._kept: dict[str, machine.KeyRecord] = {}
+        self._reserved: dict[str, tuple[str, str, int]] = {}  # key → body hash, task id, until
+        self._timers = TimerTable(self._clock)
+        self._lanes = LaneTable(self._clock, self._find)
+        self._workers = WorkerTable(self._clock, self._claimable)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def now_ms(self) -> int:
+        """See TaskLog."""
+        return self._clock.now_ms()
+
+    # ── TaskLog ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def reserve(self, key: Key, task_id: str) -> str:
+        """See TaskLog."""
+        now = self.now_ms()
+        known = self._reserved.get(key.name)
+        if known is not None and known[2] > now:
+            machine.KeyRecord(key.name, known[0], known[2], 0, 0, 0, None).check(key)
+            return known[1]
+        self._reserved.pop(key.name, None)
+        self._reserved[key.name] = (key.body_hash, task_id, now + key.ttl_ms)
+        _drop_oldest(self._reserved)
+        return task_id
+
+    async def create(self, record: Record, key: Key | None = None) -> Committed:
+        """See TaskLog."""
+        now = self.now_ms()
+        if key is not None and (known := self._known_reply(key)) and known.stored:
+            return Committed(known.stored, (), replayed=True)
+        epoch = self._free_epoch(record.task.id)
+        log = MemoryLog(machine.new_state(record, epoch=epoch, salt=new_salt(), now=now))
+        self._show(log)
+        self._lanes.mark(record.task.id, record.lanes)
+        if key is not None:
+            reply = machine.KeyRecord(key.name, key.body_hash, now + key.ttl_ms, epoch, 0, 0, log.stored)
+            self._keep_reply(reply)
+        return Committed(log.stored, ())
+
+    async def load(self, copy: LogCopy, *, overwrite: bool = False) -> Stored:
+        """See TaskLog."""
+        task_id = copy.record.task.id
+        old = self._logs.get(task_id)
+        if old is not None and not overwrite:
+            raise TaskExists(task_id)
+        epoch = old.stored.epoch + 1 if old else self._free_epoch(task_id)
+        # Imported ids are kept with the entries; the log itself continues in an epoch of its own.
+        segments = (Segment(0, epoch, new_salt()),)
+        log = MemoryLog.from_copy(evolve(copy, segments=segments, rev=old.stored.rev + 1 if old else 1))
+        if old is not None:
+            self._hide(task_id)
+            self._lanes.forget(task_id, old.stored.record.lanes)
+        self._show(log)
+        self._lanes.mark(task_id, copy.record.lanes)
+        return log.stored
+
+    async def get(self, task_id: str) -> Stored | None:
+        """See TaskLog."""
+        log = self._logs.get(task_id)
+        return log.stored if log else None
+
+    async def heads(self, held: Sequence[Held]) -> Sequence[Head | None]:
+        """See TaskLog."""
+        return [self._head(one) for one in held]
+
+    def _head(self, held: Held) -> Head | None:
+        hidden = self._hidden.get(held.task_id)
+        log = self._logs.get(held.task_id) or (hidden.log if hidden else None)
+        if log is None:
+            return None
+        stored = log.stored
+        return Head(held.task_id, stored.epoch, stored.last_index, stored.task.status, log.id_at(held.index))
+
+    async def commit(self, task_id: str, change: Change) -> Committed:
+        """See TaskLog."""
+        log = self._logs.get(task_id)
+        key = change.key
+        if key is not None and (known := self._known_reply(key) or (log and log.known_key(key, self.now_ms()))):
+            known.check(key)
+            if log is None:
+                if known.stored is None:
+                    raise NotHot(task_id)
+                return Committed(known.stored, (), replayed=True)
+            return log.replay(known)
+        if log is None:
+            raise NotHot(task_id)
+        committed = log.commit(change, self.now_ms())
+        stored = committed.stored
+        if change.record is not None:
+            self._timers.set(task_id, stored.record.timers)
+            if key is not None and (made := log.known_key(key, self.now_ms())):
+                self._keep_reply(made)
+        self._lanes.mark(task_id, stored.record.lanes)
+        return committed
+
+    async def found_epoch(self, task_id: str, seen_epoch: int, floor: int) -> Stored | None:
+        """See TaskLog."""
+        log = self._logs.get(task_id)
+        if log is None:
+            return None
+        if log.stored.epoch == seen_epoch:
+            log.found_epoch(floor, seen_epoch + 1, new_salt())
+            self._lanes.cut(task_id, log.stored.record.lanes, floor)
+        return log.stored
+
+    async def delete(self, task_id: str, *, linger_ms: int) -> bool:
+        """See TaskLog."""
+        log = self._logs.get(task_id)
+        if log is None:
+            return False
+        self._hide(task_id)
+        until = self.now_ms() + linger_ms
+        self._hidden[task_id] = _Hidden(log, until)
+        self._timers.set(task_id, {"purge": until})
+        self._lanes.mark(task_id, log.stored.record.lanes)
+        return True
+
+    async def purge(self, task_id: str, *, tombstone_ms: int) -> bool:
+        """See TaskLog."""
+        hidden = self._hidden.get(task_id)
+        if hidden is None:
+            return True
+        if hidden.linger_until > self.now_ms() or not self._lanes.passed(hidden.log.stored):
+            return False
+        del self._hidden[task_id]
+        self._lanes.forget(task_id, hidden.log.stored.record.lanes)
+        self._timers.set(task_id, {})
+        self._tombstones[task_id] = (hidden.log.stored.epoch, self.now_ms() + tombstone_ms)
+        return True
+
+    async def trim(self, task_id: str, epoch: int, rule: TrimRule, limit: int = 10_000) -> int:
+        """See TaskLog."""
+        log = self._open(task_id, epoch)
+        return log.trim(rule, self._lanes.ceiling(log.stored), limit)
+
+    # ── LogReader ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def read(
+        self,
+        task_id: str,
+        *,
+        epoch: int | None = None,
+        after: int = -1,
+        before: int | None = None,
+        limit: int = 1000,
+        reverse: bool = False,
+    ) -> Page:
+        """See LogReader."""
+        return self._readable(task_id, epoch).read(after, before, limit, reverse=reverse)
+
+    async def series(self, task_id: str, *, epoch: int | None = None) -> SeriesPage:
+        """See LogReader."""
+        return self._readable(task_id, epoch).series_page()
+
+    async def fold(self, task_id: str, series_id: str, index: int, *, epoch: int | None = None) -> Any:
+        """See LogReader."""
+        return self._readable(task_id, epoch).fold(series_id, index)
+
+    async def count(self, task_id: str, view: View, before: int, *, epoch: int | None = None) -> int:
+        """See LogReader."""
+        return self._readable(task_id, epoch).count(view, before)
+
+    async def seek(self, task_id: str, view: View, position: int, *, epoch: int | None = None) -> int | None:
+        """See LogReader."""
+        return self._readable(task_id, epoch).seek(view, position)
+
+    async def seek_time(self, task_id: str, timestamp: int, *, epoch: int | None = None) -> int:
+        """See LogReader."""
+        return self._readable(task_id, epoch).seek_time(timestamp)
+
+    async def locate(self, task_id: str, event_id: str, *, epoch: int | None = None) -> int | None:
+        """See LogReader."""
+        return self._readable(task_id, epoch).locate(event_id)
+
+    # ── Listing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def list(self, query: ListQuery) -> ListPage:
+        """See Listing."""
+        at = len(self._order)
+        if query.cursor is not None:
+            at = bisect_left(self._order, listing.decode_cursor(query.cursor))
+        tasks: list[Task] = []
+        while at > 0:
+            at -= 1
+            task = self._logs[self._order[at][1]].stored.task
+            if listing.matches(query, task):
+                if len(tasks) == query.limit:
+                    return ListPage(tuple(tasks), listing.encode_cursor(tasks[-1]))
+                tasks.append(task)
+        return ListPage(tuple(tasks), None)
+
+    async def tally(self) -> Mapping[tuple[str | None, TaskStatus], int]:
+        """See Listing."""
+        return Counter((log.stored.task.type, log.stored.task.status) for log in self._logs.values())
+
+    # ── Deadlines and followers ───────────────────────────────────────────────────────────────────────────────────
+
+    async def due(self, kind: TimerKind, limit: int, lease_ms: int) -> Sequence[Due]:
+        """See Deadlines."""
+        return self._timers.due(kind, limit, lease_ms)
+
+    async def next_due(self, kind: TimerKind) -> int | None:
+        """See Deadlines."""
+        return self._timers.next_due(kind)
+
+    async def claim_dirty(self, kind: FollowerKind, owner: str, limit: int, lease_ms: int) -> Sequence[Dirty]:  # noqa: ARG002
+        """See Followers; one process needs no owner's name."""
+        return self._lanes.claim(kind, limit, lease_ms)
+
+    async def renew(self, dirty: Dirty, lease_ms: int) -> None:
+        """See Followers."""
+        self._lanes.renew(dirty, lease_ms)
+
+    async def ack(self, dirty: Dirty, last_index: int, rev: int) -> None:
+        """See Followers."""
+        self._lanes.ack(dirty, last_index, rev)
+
+    async def defer(self, dirty: Dirty, last_index: int, attempt: int, until: int) -> None:
+        """See Followers."""
+        self._lanes.defer(dirty, last_index, attempt, until)
+
+    async def backlog(self, kind: FollowerKind) -> Backlog:
+        """See Followers."""
+        return self._lanes.backlog(kind)
+
+    async def add_dead_letter(self, letter: DeadLetter) -> None:
+        """See Followers."""
+        self._lanes.add_letter(letter)
+
+    async def dead_letters(self, limit: int, after: str | None = None) -> Sequence[DeadLetter]:
+        """See Followers."""
+        return self._lanes.letters(limit, after)
+
+    async def take_dead_letter(self, letter_id: str) -> DeadLetter | None:
+        """See Followers."""
+        return self._lanes.take_letter(letter_id)
+
+    # ── Cold ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def release(self, task_id: str, epoch: int, last_index: int, rev: int) -> bool:
+        """See Cold."""
+        log = self._logs.get(task_id)
+        if log is None:
+            return False
+        stored = log.stored
+        if (stored.epoch, stored.last_index, stored.rev) != (epoch, last_index, rev) or not self._lanes.passed(stored):
+            return False
+        self._hide(task_id)
+        self._lanes.forget(task_id, stored.record.lanes)
+        self._timers.set(task_id, {})
+        return True
+
+    async def begin_restore(self, task_id: str, lease_ms: int) -> RestoreTicket:
+        """See Cold."""
+        if task_id in self._logs:
+            raise TaskExists(task_id)
+        if task_id in self._hidden:
+            raise TaskDeleting(task_id)
+        now = self.now_ms()
+        running = self._restoring.get(task_id)
+        if running is not None and running.lease_until > now:
+            raise TicketRefused("the restore of this task")
+        token = new_ulid(now)
+        self._restoring[task_id] = _Restoring(token, now + lease_ms)
+        return RestoreTicket(task_id, token)
+
+    async def restore(self, ticket: RestoreTicket, copy: LogCopy) -> None:
+        """See Cold."""
+        restoring = self._ticketed(ticket)
+        tombstone = self._tombstone(ticket.task_id)
+        if tombstone is not None and copy.segments[-1].epoch <= tombstone:
+            raise TicketRefused("an epoch that was not deleted")
+        restoring.log = MemoryLog.from_copy(copy)
+
+    async def open(self, ticket: RestoreTicket) -> Stored:
+        """See Cold."""
+        restoring = self._ticketed(ticket)
+        if restoring.log is None:
+            raise TicketRefused("a restored copy")
+        del self._restoring[ticket.task_id]
+        self._show(restoring.log)
+        self._lanes.settle_at(restoring.log.stored)
+        return restoring.log.stored
+
+    def _ticketed(self, ticket: RestoreTicket) -> _Restoring:
+        restoring = self._restoring.get(ticket.task_id)
+        is_held = restoring is not None and restoring.token == ticket.token and restoring.lease_until > self.now_ms()
+        if restoring is None or not is_held or ticket.task_id in self._logs:
+            raise TicketRefused("the restore ticket")
+        return restoring
+
+    # ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def put_worker(self, worker: Worker) -> Worker:
+        """See Workers."""
+        return self._workers.put(worker)
+
+    async def get_worker(self, worker_id: str) -> Worker | None:
+        """See Workers."""
+        return self._workers.get(worker_id)
+
+    async def list_workers(self) -> Sequence[Worker]:
+        """See Workers."""
+        return self._workers.all()
+
+    async def remove_worker(self, worker_id: str) -> bool:
+        """See Workers."""
+        return self._workers.remove(worker_id)
+
+    async def heartbeat(self, worker_id: str, lease_ms: int) -> Worker | None:
+        """See Workers."""
+        return self._workers.heartbeat(worker_id, lease_ms)
+
+    async def queue(self, modes: frozenset[AssignMode], limit: int, after: str | None = None) -> Sequence[Task]:
+        """See Workers."""
+        last = self._logs.get(after) if after is not None else None
+        return self._workers.queue(modes, limit, last.stored.task if last else None)
+
+    async def reserve_slot(self, assignment: Assignment) -> bool:
+        """See Workers."""
+        return self._workers.reserve(assignment)
+
+    async def confirm(self, assignment_id: str) -> bool:
+        """See Workers."""
+        return self._workers.confirm(assignment_id)
+
+    async def extend(self, assignment_id: str, lease_ms: int) -> bool:
+        """See Workers."""
+        return self._workers.extend(assignment_id, lease_ms)
+
+    async def release_slot(self, assignment_id: str) -> Assignment | None:
+        """See Workers."""
+        return self._workers.release(assignment_id)
+
+    async def assignments(self, *, worker_id: str | None = None, task_id: str | None = None) -> Sequence[Assignment]:
+        """See Workers."""
+        return self._workers.assignments(worker_id, task_id)
+
+    async def expired(self, limit: int, lease_ms: int) -> Sequence[Assignment]:
+        """See Workers."""
+        return self._workers.expired(limit, lease_ms)
+
+    # ── Inside ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _open(self, task_id: str, epoch: int | None) -> MemoryLog:
+        log = self._logs.get(task_id)
+        if log is None:
+            raise NotHot(task_id)
+        if epoch is not None and epoch != log.stored.epoch:
+            raise EpochChanged(task_id, log.stored.epoch)
+        return log
+
+    def _readable(self, task_id: str, epoch: int | None) -> MemoryLog:
+        """The open log, or the hidden one for a reader that names its epoch."""
+        hidden = self._hidden.get(task_id)
+        if hidden is not None and hidden.log.stored.epoch == epoch:
+            return hidden.log
+        return self._open(task_id, epoch)
+
+    def _find(self, task_id: str) -> tuple[Stored, bool] | None:
+        log = self._logs.get(task_id)
+        if log is not None:
+            return log.stored, False
+        hidden = self._hidden.get(task_id)
+        return (hidden.log.stored, True) if hidden else None
+
+    def _claimable(self) -> Sequence[Task]:
+        return [log.stored.task for log in self._logs.values() if log.stored.task.status == "pending"]
+
+    def _tombstone(self, task_id: str) -> int | None:
+        """The newest deleted epoch of an id, while it is remembered."""
+        found = self._tombstones.get(task_id)
+        if found is None:
+            return None
+        if found[1] <= self.now_ms():
+            del self._tombstones[task_id]
+            return None
+        return found[0]
+
+    def _free_epoch(self, task_id: str) -> int:
+        """The epoch in which a new log of this id begins."""
+        if task_id in self._logs or task_id in self._restoring:
+            raise TaskExists(task_id)
+        if task_id in self._hidden:
+            raise TaskDeleting(task_id)
+        return (self._tombstone(task_id) or 0) + 1
+
+    def _show(self, log: MemoryLog) -> None:
+        task = log.stored.task
+        self._logs[task.id] = log
+        insort(self._order, listing.sort_key(task))
+        self._timers.set(task.id, log.stored.record.timers)
+
+    def _hide(self, task_id: str) -> None:
+        log = self._logs.pop(task_id)
+        del self._order[bisect_left(self._order, listing.sort_key(log.stored.task))]
+
+    def _known_reply(self, key: Key) -> machine.KeyRecord | None:
+        known = self._kept.get(key.name)
+        if known is None or known.expires_at <= self.now_ms():
+            return None
+        known.check(key)
+        return known
+
+    def _keep_reply(self, reply: machine.KeyRecord) -> None:
+        self._kept.pop(reply.name, None)
+        self._kept[reply.name] = reply
+        _drop_oldest(self._kept)
+
+
+def _drop_oldest(table: dict[str, Any]) -> None:
+    while len(table) > KEPT_REPLIES:
+        del table[next(iter(table))]

@@ -1,0 +1,46 @@
+"""Moving a task between the hot and the cold copy without ever having none."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import frozen
+
+from taskcast_core.contracts.task_log import LogCopy, Stored
+
+
+@frozen
+class RestoreTicket:
+    """The right to bring one task back, for a while; a later ticket of the same task replaces it."""
+
+    task_id: str
+    token: str
+
+
+class Cold(Protocol):
+    """The hot side of release and restore."""
+
+    async def release(self, task_id: str, epoch: int, last_index: int, rev: int) -> bool:
+        """Drop the hot copy, if it is still exactly this far and every lane has passed it; else False."""
+
+    async def begin_restore(self, task_id: str, lease_ms: int) -> RestoreTicket:
+        """Take the ticket of a task that has no open hot copy.
+
+        Raises:
+            TaskExists: it has one. TicketRefused: another ticket's lease is running.
+            TaskDeleting: a tombstone keeps this id out.
+        """
+
+    async def restore(self, ticket: RestoreTicket, copy: LogCopy) -> None:
+        """Bring a copy in. It is not readable or writable before ``open``.
+
+        Raises:
+            TicketRefused: the ticket has expired or was replaced; or the copy's epoch is older than a tombstone.
+        """
+
+    async def open(self, ticket: RestoreTicket) -> Stored:
+        """Make the restored copy the hot one.
+
+        Raises:
+            TicketRefused: see ``restore``; the copy is dropped.
+        """

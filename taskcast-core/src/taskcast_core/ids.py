@@ -1,0 +1,85 @@
+"""Ids that sort by time: ULIDs for tasks, and event ids that are a function of the commit.
+
+An event id is a ULID of 48 bits of event time, 40 bits of salt (random per task and epoch) and 40 bits of index. It
+sorts as the log does, names its epoch and index, and need not be stored anywhere (design, section 4).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from attrs import frozen
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
+_PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)  # ten bits at a time
+_VALUES = {c: i for i, c in enumerate(_ALPHABET)}
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+SALT_BITS = 40
+MAX_INDEX = (1 << 40) - 1
+
+
+@frozen
+class EventPosition:
+    """What an event id says of itself."""
+
+    timestamp: int
+    salt: int
+    index: int
+
+
+def _text40(value: int) -> str:
+    return _PAIRS[value >> 30] + _PAIRS[(value >> 20) & 1023] + _PAIRS[(value >> 10) & 1023] + _PAIRS[value & 1023]
+
+
+def _text_ms(ms: int) -> str:
+    return _PAIRS[ms >> 40] + _text40(ms & ((1 << 40) - 1))
+
+
+def _value(text: str) -> int:
+    value = 0
+    for char in text:
+        value = value << 5 | _VALUES[char]
+    return value
+
+
+def new_salt() -> int:
+    """A salt for one task and epoch: 40 random bits."""
+    return int.from_bytes(os.urandom(5), "big")
+
+
+def new_ulid(now_ms: int) -> str:
+    """A ULID of this millisecond with 80 random bits."""
+    noise = int.from_bytes(os.urandom(10), "big")
+    return _text_ms(now_ms) + _text40(noise >> 40) + _text40(noise & MAX_INDEX)
+
+
+def event_id(timestamp: int, salt: int, index: int) -> str:
+    """The id of the entry that has this timestamp (ms) and index in the epoch of this salt."""
+    return _text_ms(timestamp) + _text40(salt) + _text40(index)
+
+
+class EventIdMaker:
+    """``event_id`` for one epoch: the texts of the salt and of the current millisecond are made once."""
+
+    __slots__ = ("_ms", "_prefix", "_salt_text")
+
+    def __init__(self, salt: int) -> None:
+        self._salt_text = _text40(salt)
+        self._ms = -1
+        self._prefix = ""
+
+    def __call__(self, timestamp: int, index: int) -> str:
+        """The id of the entry with this timestamp (ms) and index."""
+        if timestamp != self._ms:
+            self._prefix = _text_ms(timestamp) + self._salt_text
+            self._ms = timestamp
+        return self._prefix + _text40(index)
+
+
+def parse_event_id(text: str) -> EventPosition | None:
+    """Read an event id back; None when it cannot be one of ours (an imported id, or rubbish)."""
+    if not _ULID.fullmatch(text):
+        return None
+    return EventPosition(_value(text[:10]), _value(text[10:18]), _value(text[18:]))

@@ -1,0 +1,247 @@
+"""What a change means: ``apply(state, change, now)``, a pure function over the bounded state of one task.
+
+The memory store is this machine with a lock around it; the contract kit uses it as its model; other stores reproduce
+it in their own language. Nothing in here reads a clock, draws a random number or looks at a log: the state holds all
+that a commit has to know, and grows with the number of series and of distinct (type, level) pairs only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from attrs import define, evolve, frozen
+
+from taskcast_core.contracts.task_log import Change, Key, LogLimits, Record, Segment, Stored, TrimRule
+from taskcast_core.entries import Entry, Origin
+from taskcast_core.errors import GuardFailed, IdempotencyConflict, LimitExceeded
+from taskcast_core.filters import matches_any_type
+from taskcast_core.models import EventDraft, Level
+from taskcast_core.series import (
+    DEFAULT_FIELD,
+    INFERRED_FIELD,
+    SeriesState,
+    TextPart,
+    accumulate,
+    advance,
+    text_of,
+    with_default_field,
+)
+
+Kind = tuple[str, Level]
+"""An event's type and level: all that filters look at."""
+
+NEWEST_KEYS = 1_000
+"""So many publish keys of one task are remembered, within their time."""
+
+
+@define
+class LogState:
+    """What one task's next commit depends on.
+
+    Attributes:
+        kinds: entries so far per (type, level), removed ones included. size: bytes of all texts so far.
+    """
+
+    stored: Stored
+    origin: Origin
+    series: dict[str, SeriesState]
+    kinds: dict[Kind, int]
+    size: int = 0
+
+    def merge(self, outcome: Outcome) -> None:
+        """Become the state after a commit."""
+        self.stored = outcome.stored
+        self.series.update(outcome.series)
+        for kind, n in outcome.kinds.items():
+            self.kinds[kind] = self.kinds.get(kind, 0) + n
+        self.size += outcome.size
+
+
+@frozen
+class KeyRecord:
+    """What is remembered of a change that came with an idempotency key.
+
+    Attributes:
+        first_index, count: the entries that it appended. stored: the task after it, where the reply is kept.
+    """
+
+    name: str
+    body_hash: str
+    expires_at: int
+    epoch: int
+    first_index: int
+    count: int
+    stored: Stored | None
+
+    def check(self, key: Key) -> None:
+        """Raise IdempotencyConflict if ``key`` repeats this one with another body."""
+        if self.body_hash != key.body_hash:
+            raise IdempotencyConflict(key.name)
+
+
+@frozen
+class Outcome:
+    """What a commit changes; the store makes all of it true at once.
+
+    Attributes:
+        parts: what the accumulate entries do to their series' texts. replaced: indexes whose entries become holes
+        (older values of latest series; may be among the new ones). kinds, size: to be added to the state's.
+    """
+
+    stored: Stored
+    entries: tuple[Entry, ...]
+    series: Mapping[str, SeriesState]
+    parts: tuple[TextPart, ...]
+    replaced: tuple[int, ...]
+    kinds: Mapping[Kind, int]
+    size: int
+    key: KeyRecord | None
+
+
+def new_state(record: Record, *, epoch: int = 1, salt: int, now: int) -> LogState:
+    """A task with an empty log. ``salt``: ``ids.new_salt()``; ``now``: store's ms, where its timestamps begin."""
+    stored = Stored(record, (Segment(0, epoch, salt),), rev=1, last_index=-1, last_timestamp=now)
+    return LogState(stored, Origin(record.task.id, epoch, salt), {}, {})
+
+
+def apply(state: LogState, change: Change, now: int) -> Outcome:
+    """What ``change`` does to a task at store time ``now`` (ms). Changes nothing itself.
+
+    Idempotency keys are looked up by the store beforehand; see ``KeyRecord``.
+
+    Raises:
+        GuardFailed: the task is not as the change asks. LimitExceeded: a bound of ``change.limits``.
+    """
+    stored = state.stored
+    _check_guard(change, stored)
+    now = max(now, stored.last_timestamp)
+    appended = _append(state, change.events, now)
+    _check_limits(state, appended, change.limits)
+    after = Stored(
+        record=change.record or stored.record,
+        segments=stored.segments,
+        rev=stored.rev + (change.record is not None),
+        last_index=stored.last_index + len(appended.entries),
+        last_timestamp=now if appended.entries else stored.last_timestamp,
+        first_index=stored.first_index,
+    )
+    return Outcome(
+        after, tuple(appended.entries), appended.series, tuple(appended.parts), tuple(appended.replaced),
+        appended.kinds, appended.size, _key_record(change, stored, after, now),
+    )  # fmt: skip
+
+
+def _check_guard(change: Change, stored: Stored) -> None:
+    guard, task = change.guard, stored.record.task
+    if guard.assignment_id is not None and task.assignment_id != guard.assignment_id:
+        raise GuardFailed("assignment", stored)
+    if guard.rev is not None and stored.rev != guard.rev:
+        raise GuardFailed("rev", stored)
+    if guard.statuses is not None and task.status not in guard.statuses:
+        raise GuardFailed("status", stored)
+
+
+class _Appended:
+    """The new entries of one commit, and what they add up to."""
+
+    __slots__ = ("entries", "kinds", "parts", "replaced", "series", "size")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.series: dict[str, SeriesState] = {}
+        self.parts: list[TextPart] = []
+        self.replaced: list[int] = []
+        self.kinds: dict[Kind, int] = {}
+        self.size = 0
+
+
+def _append(state: LogState, drafts: tuple[EventDraft, ...], now: int) -> _Appended:
+    out = _Appended()
+    index = state.stored.last_index
+    for draft in drafts:
+        index += 1
+        if draft.series_id is not None and draft.series_mode in ("accumulate", "latest"):
+            entry = _append_to_series(state, out, draft, index, now)
+        else:
+            entry = Entry(state.origin, index, now, draft)
+        out.entries.append(entry)
+        out.size += len(entry.text)
+        kind = (draft.type, draft.level)
+        out.kinds[kind] = out.kinds.get(kind, 0) + 1
+    return out
+
+
+def _append_to_series(state: LogState, out: _Appended, draft: EventDraft, index: int, now: int) -> Entry:
+    assert draft.series_id is not None
+    series_id = draft.series_id
+    previous = out.series.get(series_id) or state.series.get(series_id)
+    default_field = previous.default_field if previous else None
+    part: TextPart | None = None
+    if draft.series_mode == "accumulate":
+        draft, default_field = with_default_field(draft, previous)
+        part = accumulate(series_id, draft, index, previous)
+        out.parts.append(part)
+    elif previous and previous.mode == "latest":
+        out.replaced.append(previous.last_index)
+    out.series[series_id] = advance(draft, index, previous, default_field, part)
+    entry = Entry(state.origin, index, now, draft)
+    if part:
+        entry.run, entry.end = part.run, part.end
+    return entry
+
+
+def _check_limits(state: LogState, appended: _Appended, limits: LogLimits) -> None:
+    if not appended.entries:
+        return
+    if state.stored.last_index + 1 + len(appended.entries) > limits.max_events:
+        raise LimitExceeded("maxEventsPerTask", limits.max_events)
+    if state.size + appended.size > limits.max_bytes:
+        raise LimitExceeded("maxBytesPerTask", limits.max_bytes)
+    if len(state.series.keys() | appended.series.keys()) > limits.max_series and appended.series:
+        raise LimitExceeded("maxSeriesPerTask", limits.max_series)
+    new_kinds = appended.kinds.keys() - state.kinds.keys()
+    if new_kinds and len({type_ for type_, _ in state.kinds.keys() | new_kinds}) > limits.max_types:
+        raise LimitExceeded("maxEventTypes", limits.max_types)
+
+
+def _key_record(change: Change, before: Stored, after: Stored, now: int) -> KeyRecord | None:
+    key = change.key
+    if key is None:
+        return None
+    return KeyRecord(
+        key.name, key.body_hash, now + key.ttl_ms, before.epoch, before.last_index + 1, len(change.events),
+        after if change.keep_reply else None,
+    )  # fmt: skip
+
+
+def series_states(entries: Iterable[Entry]) -> dict[str, SeriesState]:
+    """The states that the series have after these entries (all of the log that is left, in order)."""
+    states: dict[str, SeriesState] = {}
+    for entry in entries:
+        if entry.series_id is None or entry.series_mode not in ("accumulate", "latest"):
+            continue
+        draft, previous = entry.draft, states.get(entry.series_id)
+        part = None
+        default = previous.default_field if previous else None
+        if entry.run is not None:
+            field = draft.series_acc_field or DEFAULT_FIELD
+            default = default or (INFERRED_FIELD if field == INFERRED_FIELD else DEFAULT_FIELD)
+            part = TextPart(entry.series_id, entry.index, entry.run, field, text_of(draft.data, field), entry.end)
+        states[entry.series_id] = advance(draft, entry.index, previous, default, part)
+    return states
+
+
+def next_epoch(stored: Stored, *, floor: int, epoch: int, salt: int) -> Stored:
+    """The task after its log was cut behind ``floor``: ids up to there stay, later ones come from a new epoch."""
+    kept = tuple(segment for segment in stored.segments if segment.first <= floor) or stored.segments[:0]
+    return evolve(stored, segments=(*kept, Segment(floor + 1, epoch, salt)), last_index=min(floor, stored.last_index))
+
+
+def matches_trim(rule: TrimRule, entry: Entry) -> bool:
+    """Whether a trim rule is for this entry (series ends aside). A series mode restricts only events that have one."""
+    return (
+        matches_any_type(rule.types, entry.type)
+        and (rule.levels is None or entry.level in rule.levels)
+        and (rule.series_modes is None or entry.series_mode is None or entry.series_mode in rule.series_modes)
+        and (rule.older_than is None or entry.timestamp < rule.older_than)
+    )
