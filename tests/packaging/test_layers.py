@@ -93,9 +93,7 @@ def import_graph(package: Path) -> dict[str, set[str]]:
     for name, path in known.items():
         graph[name] = set()
         for node in imports_when_loaded(ast.parse(path.read_text())):
-            loaded = [
-                each for each in imported(node, name, is_package=path.stem == "__init__") if each in known
-            ]
+            loaded = [each for each in imported(node, name, is_package=path.stem == "__init__") if each in known]
             # `from package import submodule` needs the submodule, and the package only as a way to it
             graph[name] |= set(loaded[1:] or loaded) if isinstance(node, ast.ImportFrom) else set(loaded)
         graph[name].discard(name)

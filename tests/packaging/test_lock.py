@@ -9,9 +9,7 @@ import pytest
 from tests.tools.version import ROOT, distributions
 
 LOCK = (ROOT / "requirements.lock").read_text()
-PINNED = re.compile(
-    r"^(?P<name>[a-z0-9-]+)==\S+(?: ; [^\n\\]+)? \\\n(?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", re.M
-)
+PINNED = re.compile(r"^(?P<name>[a-z0-9-]+)==\S+(?: ; [^\n\\]+)? \\\n(?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", re.M)
 
 
 def declared() -> Iterable[str]:

@@ -49,6 +49,15 @@ def uv() -> str:
     return found
 
 
+def install(wheel: Path, python: Path, siblings: Path, pins: Path) -> None:
+    """Install a wheel with what it declares: from uv's cache, where `make setup` left it, else from outside."""
+    command: list[str | Path] = [uv(), "pip", "install", "--quiet", "--python", python, wheel]
+    command += ["--find-links", siblings, "--constraint", pins]
+    cached = subprocess.run([*command, "--offline"], capture_output=True, timeout=60, check=False)
+    if cached.returncode:
+        run(command, cwd=siblings)
+
+
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the six wheels, freshly built."""
@@ -120,9 +129,7 @@ def test_a_wheel_works_alone(wheels: Path, pins: Path, tmp_path: Path, name: str
     environment = tmp_path / "environment"
     run([uv(), "venv", "--quiet", "--no-project", "--python", sys.executable, environment], cwd=tmp_path)
     python = environment / "bin" / "python"
-    install: list[str | Path] = [uv(), "pip", "install", "--quiet", "--python", python]
-    install += ["--find-links", wheels, "--constraint", pins, wheel_of(wheels, name)]
-    run(install, cwd=tmp_path)
+    install(wheel_of(wheels, name), python, wheels, pins)
     extra = NEEDS_AN_EXTRA.get(name, [])
     done = run([python, "-I", "-W", "error", "-c", PROBE, name, name.replace("-", "_"), *extra], cwd=tmp_path)
     assert done.stdout.startswith("imported ")
