@@ -21,9 +21,7 @@ def distributions(root: Path = ROOT) -> list[Path]:
 
 def versions(root: Path = ROOT) -> dict[str, str]:
     """The version of each distribution, by name."""
-    projects = [
-        tomllib.loads((path / "pyproject.toml").read_text())["project"] for path in distributions(root)
-    ]
+    projects = [tomllib.loads((path / "pyproject.toml").read_text())["project"] for path in distributions(root)]
     return {project["name"]: project["version"] for project in projects}
 
 
