@@ -53,7 +53,11 @@ test-watch: setup  ## Run the tests again whenever a file changes
 	$(BIN)/ptw . -- --quiet
 
 coverage: setup  ## Run the tests and report what they do not reach
-	$(BIN)/pytest --cov --cov-report=term --cov-report=html
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report
 
 lint: setup  ## Check style and format
 	$(BIN)/ruff check --quiet
