@@ -184,7 +184,7 @@ def taskcast_worker_disconnected(worker: Worker, reason: str) -> Awaitable[None]
 
 @hookspec
 def taskcast_task_assigned(task: Task, worker: Worker) -> Awaitable[None] | None:
-    """A worker has claimed a task."""
+    """A worker has claimed a task; ``task`` is the record after the claim (``assigned``)."""
 
 
 @hookspec

@@ -39,6 +39,7 @@ QUEUE_SIZE = 1000
 TIMEOUT_S = 30.0
 """How long one call may take before it counts as hung."""
 _CANCEL_GRACE_S = 1.0
+_KINDS_REPORTED = 100
 
 _log = logging.getLogger(__name__)
 
@@ -285,7 +286,7 @@ class _Observer:
 
     def _report(self, call: _Call, error: BaseException) -> None:
         key = (call.hook, type(error))
-        if key not in self._reported and len(self._reported) < self.queue_size:
+        if key not in self._reported and len(self._reported) < _KINDS_REPORTED:
             self._reported.add(key)
             _log.error(
                 "observer %s: %s failed (further failures of this kind are only counted)",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pluggy
 from attrs import frozen
 
-from taskcast_core.config import Config, Section, SectionRegistry, did_you_mean
+from taskcast_core.config import Config, InvalidConfig, Problem, Section, SectionRegistry, did_you_mean
 from taskcast_core.errors import ConfigError, PluginError
 from taskcast_core.hookspecs import LIFECYCLE_HOOKS, Hooks
 from taskcast_core.registry import Registry
@@ -85,6 +86,11 @@ class Plugins:
         self.long_term_stores = Registry("long-term store")
         self.authenticators = Registry("authenticator")
         self.sections = SectionRegistry()
+        self._registries: dict[Role, Registry] = {
+            "broadcast": self.broadcasts,
+            "short_term_store": self.short_term_stores,
+            "long_term_store": self.long_term_stores,
+        }
         self._extra = tuple(extra)
         self._discover = discover
         self._specs = tuple(specs)
@@ -127,13 +133,25 @@ class Plugins:
         Raises:
             InvalidConfig: unknown provider, or options that are not right.
         """
-        registries: dict[Role, Registry] = {
-            "broadcast": self.broadcasts,
-            "short_term_store": self.short_term_stores,
-            "long_term_store": self.long_term_stores,
-        }
         self.load(config.core.plugins)
-        return select(role, config, registries[role])
+        return select(role, config, self._registries[role])
+
+    def check(self, config: Config) -> None:
+        """Read all that the configuration puts off: every section, and every chosen provider's options.
+
+        Raises:
+            InvalidConfig: with everything that is wrong.
+        """
+        problems: list[Problem] = []
+        reads: list[Callable[[], object]] = [config.check]
+        reads += [partial(self.select, role, config) for role in self._registries]
+        for read in reads:
+            try:
+                read()
+            except InvalidConfig as error:
+                problems += [each for each in error.problems if each not in problems]
+        if problems:
+            raise InvalidConfig(problems, str(config.source) if config.source else None)
 
     def describe(self) -> list[Discovered]:
         """What was discovered, by which distribution, from where."""
@@ -218,7 +236,7 @@ def _call(implementation: pluggy.HookImpl, hook: str, registry: Registry | Secti
         function(*([registry] if implementation.argnames else []))
     except (PluginError, ConfigError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{_named(source)}: {hook} failed with {type(error).__name__}: {error}") from error
 
 

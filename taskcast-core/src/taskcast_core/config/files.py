@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-import yaml
 from attrs import frozen
 
 from taskcast_core.config.errors import InvalidConfig, Problem
@@ -39,7 +38,7 @@ class Found:
     warnings: tuple[str, ...] = ()
 
 
-def find(explicit: Path | None, cwd: Path, home: Path) -> Found:
+def find(explicit: Path | None, cwd: Path, home: Path | None) -> Found:
     """Choose the configuration file.
 
     Raises:
@@ -53,7 +52,7 @@ def find(explicit: Path | None, cwd: Path, home: Path) -> Found:
             raise _fault(path, f"cannot read {path.suffix or 'a file without suffix'}; expected {_one_of(READABLE)}")
         return Found(path)
     warnings: list[str] = []
-    for directory in (cwd, home):
+    for directory in (cwd,) if home is None else (cwd, cwd / home):
         for suffix in SUFFIXES:
             path = directory / (STEM + suffix)
             if not path.is_file():
@@ -90,14 +89,12 @@ def _parse_text(path: Path, text: str) -> object:
             return json.loads(text, object_pairs_hook=_unique) if text.strip() else None
         if path.suffix == ".toml":
             return tomllib.loads(text)
-        return yaml.load(text, _StrictLoader)  # noqa: S506 - derives from SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise _fault(path, f"{error.problem or error.context}{place}") from None
+        from taskcast_core.config import strict_yaml  # only who has a YAML file pays for its import
+
+        return strict_yaml.loads(text)
     except json.JSONDecodeError as error:
         raise _fault(path, f"{error.msg} (line {error.lineno}, column {error.colno})") from None
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _fault(path, f"is malformed: {error}") from None
 
 
@@ -126,21 +123,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
             raise ValueError(f'the key "{key}" is given twice')
         found[key] = value
     return found
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without surprises: a key that is given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f'the key "{key.value}" is given twice', problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
 
 
 def _fault(path: Path, message: str) -> InvalidConfig:

@@ -57,8 +57,7 @@ def load_config(
     """
     environ = dict(os.environ if env is None else env)
     directory = Path(cwd) if cwd is not None else Path.cwd()
-    home = Path(environ.get("TASKCAST_CONFIG_DIR") or "~/.taskcast").expanduser()
-    found = files.find(None if path is None else Path(path), directory, home)
+    found = files.find(None if path is None else Path(path), directory, _home(environ))
     data: Mapping[str, object] = {} if found.path is None else files.parse(found.path)
     config = Config(
         data,
@@ -70,6 +69,13 @@ def load_config(
     )
     config.log_warnings()
     return config
+
+
+def _home(environ: Mapping[str, str]) -> Path | None:
+    try:
+        return Path(environ.get("TASKCAST_CONFIG_DIR") or "~/.taskcast").expanduser()
+    except RuntimeError:  # a user without a home directory, as containers have
+        return None
 
 
 class Config:

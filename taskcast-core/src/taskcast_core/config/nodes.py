@@ -160,7 +160,11 @@ def show(value: object, *, secret: bool = False) -> str:
         return value.text if not secret else f"${{{value.variable}}}"
     if secret and value is not None:
         return "***"
-    if not isinstance(value, str | int | float | bool | None | list | tuple | dict | Path):
+    if isinstance(value, dict):
+        return "a mapping"  # its values may be secrets that nobody has declared yet
+    if isinstance(value, list | tuple) and value:
+        return "a list"
+    if not isinstance(value, str | int | float | bool | None | list | tuple | Path):
         return f"<{type(value).__module__}.{type(value).__qualname__}>"
     text = str(value) if isinstance(value, Path) else repr(value)
     text = _CREDENTIALS.sub(r"\1:***@", text)

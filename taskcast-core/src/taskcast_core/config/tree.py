@@ -24,6 +24,11 @@ def _name_or_object(_instance: object, _attribute: object, leaf: Leaf | None) ->
         raise ValueError("the name of a provider")
 
 
+def _live_objects(_instance: object, _attribute: object, hooks: tuple[object, ...]) -> None:
+    if any(isinstance(each, str | int | float | list | dict | None) for each in hooks):
+        raise ValueError("a list of live objects (from a Python configuration)")
+
+
 def _name(_instance: object, _attribute: object, leaf: Leaf | None) -> None:
     if leaf is not None and not isinstance(leaf.value, str):
         raise ValueError("the name of a provider")
@@ -165,4 +170,4 @@ class CoreSettings:
     limits: Limits = option(factory=Limits)
     idempotency: Idempotency = option(factory=Idempotency)
     plugins: tuple[str, ...] | None = option(None)
-    hooks: tuple[Any, ...] = option(())
+    hooks: tuple[Any, ...] = option((), validator=_live_objects)
