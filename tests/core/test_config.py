@@ -10,7 +10,17 @@ import attrs
 import pytest
 from attrs import frozen
 
-from taskcast_core.config import Config, InvalidConfig, Options, Rank, Section, SectionRegistry, load_config, option
+from taskcast_core.config import (
+    SECRET,
+    Config,
+    InvalidConfig,
+    Options,
+    Rank,
+    Section,
+    SectionRegistry,
+    load_config,
+    option,
+)
 from taskcast_core.errors import ConfigError, PluginError, TaskcastError
 from taskcast_core.models import CleanupRule, CleanupTrigger
 
@@ -405,6 +415,31 @@ def test_no_secret_reaches_a_representation() -> None:
     wrong = problems({"sentry": {"dsn": ["hunter2"]}})
     assert "hunter2" not in str(wrong)
     assert "***" in str(wrong)
+
+
+def test_validators_of_other_people_do_not_give_secrets_away() -> None:
+    @attrs.frozen
+    class Strict:
+        token: str = attrs.field(default="a", metadata=SECRET, repr=False, validator=attrs.validators.matches_re("a+"))
+        count: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+        both: int = 0
+
+        def __attrs_post_init__(self) -> None:
+            if self.both:
+                raise ValueError(f"not with {self.token}")
+
+    def strict(data: dict[str, Any]) -> str:
+        with pytest.raises(InvalidConfig) as caught:
+            Config.of({"strict": data}, sections=[Section("strict", Strict)])
+        return str(caught.value)
+
+    assert strict({"token": "hunter2"}) == "strict.token: not valid"
+    assert strict({"count": 0}) == "strict.count: 'count' must be >= 1: 0"
+    assert strict({"token": "aaa", "both": 1}) == "strict: not valid"
+
+
+def test_one_problem_that_two_readers_find_is_told_once() -> None:
+    assert str(problems({"limits": 5})) == "limits must be a mapping, not 5"
 
 
 def test_passwords_in_urls_are_masked_even_where_nothing_is_declared_secret() -> None:

@@ -104,6 +104,7 @@ def test_an_explicit_path_that_cannot_be_read_is_an_error(work: Path, home: Path
         (".py", "raise RuntimeError('no')", "RuntimeError: no"),
         (".py", "def config():\n    return {}['key']", "KeyError"),
         (".py", "x = (", "SyntaxError"),
+        (".py", "raise SystemExit(3)", "SystemExit: 3"),
     ],
 )
 def test_a_malformed_file_is_named_and_never_quoted(work: Path, home: Path, suffix: str, text: str, says: str) -> None:

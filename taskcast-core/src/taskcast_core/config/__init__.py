@@ -4,7 +4,7 @@ from taskcast_core.config.environment import Surroundings
 from taskcast_core.config.errors import InvalidConfig, Problem
 from taskcast_core.config.load import Config, load_config
 from taskcast_core.config.nodes import Leaf, Origin, Rank
-from taskcast_core.config.options import SECRET, Bounds, option
+from taskcast_core.config.options import SECRET, Bounds, Expected, option
 from taskcast_core.config.reading import Options, Setting
 from taskcast_core.config.sections import Section, SectionRegistry, SectionSource
 from taskcast_core.config.suggest import did_you_mean
@@ -30,6 +30,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "CoreSettings",
+    "Expected",
     "Idempotency",
     "InvalidConfig",
     "Leaf",

@@ -41,7 +41,7 @@ class InvalidConfig(ConfigError):
     """
 
     def __init__(self, problems: Sequence[Problem], source: str | None = None) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(dict.fromkeys(problems))
         self.source = source
         first = self.problems[0]
         self.path = first.path

@@ -109,7 +109,7 @@ def _parse_python(path: Path, text: str) -> object:
         exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - a program by design
         config = module.__dict__.get("config")
         return config() if callable(config) else config
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _fault(path, f"failed with {type(error).__name__}: {error}") from error
     finally:
         if directory in sys.path:

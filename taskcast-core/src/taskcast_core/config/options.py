@@ -50,6 +50,10 @@ class Traits:
     help: str = ""
 
 
+class Expected(ValueError):
+    """Raised by a validator to say what it expects: ``raise Expected("the name of a provider")``."""
+
+
 @frozen
 class Bounds:
     """An attrs validator: a number between two bounds, both included; None passes where the field allows
@@ -66,13 +70,13 @@ class Bounds:
             return "a positive integer" if self.minimum == 1 else f"at least {self.minimum}"
         return f"at most {self.maximum}" if self.minimum is None else f"from {self.minimum} to {self.maximum}"
 
-    def __call__(self, _instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        """Refuse a number out of bounds with ValueError."""
+    def __call__(self, _instance: object, _attribute: object, value: Any) -> None:
+        """Refuse a number out of bounds."""
         if value is None:
             return
         too_small = self.minimum is not None and value < self.minimum
         if too_small or (self.maximum is not None and value > self.maximum):
-            raise ValueError(f"{attribute.name} must be {self.expected}")
+            raise Expected(self.expected)
 
 
 def option(

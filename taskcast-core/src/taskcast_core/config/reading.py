@@ -14,6 +14,7 @@ from attrs import NOTHING, field, frozen
 from taskcast_core.config import scalars
 from taskcast_core.config.environment import Surroundings
 from taskcast_core.config.errors import InvalidConfig, Problem
+from taskcast_core.config.fields import argument, init_fields, is_class, reads_without_file, sleeps
 from taskcast_core.config.nodes import (
     DEFAULT,
     Leaf,
@@ -29,7 +30,7 @@ from taskcast_core.config.nodes import (
     rank,
     show,
 )
-from taskcast_core.config.options import Traits, traits, wire_name
+from taskcast_core.config.options import Expected, Traits, traits, wire_name
 from taskcast_core.config.suggest import did_you_mean
 
 T = TypeVar("T")
@@ -151,7 +152,7 @@ class Reader:
         if isinstance(node, Leaf) and isinstance(node.value, cls):
             self._scene.record[path] = Setting(show(node.value), node.origin)
             return node.value
-        fields = sorted(_fields(cls), key=lambda each: (bool(traits(each).only_if), each.name != "enabled"))
+        fields = sorted(init_fields(cls), key=lambda each: (bool(traits(each).only_if), each.name != "enabled"))
         mapping = self._mapping(fields, node, path)
         known = self._known.setdefault(path, set())
         self._given.setdefault(path, {}).update(mapping)
@@ -164,7 +165,7 @@ class Reader:
             known.update((wire_name(each.name), each.name, *traits(each).aliases))
             try:
                 if (
-                    value := self._field(each, mapping, path, asleep=asleep or _sleeps(each, fields, values))
+                    value := self._field(each, mapping, path, asleep=asleep or sleeps(each, fields, values))
                 ) is not NOTHING:
                     values[each.name] = value
             except _Rejected:
@@ -191,10 +192,12 @@ class Reader:
 
     def _construct(self, cls: type[T], values: dict[str, Any], path: str) -> T:
         try:
-            return cls(**{_argument(cls, name): value for name, value in values.items()})
+            return cls(**{argument(cls, name): value for name, value in values.items()})
         except (ValueError, TypeError) as error:
             # A condition over several fields, stated by the class itself.
-            self._note(path, f"{path or 'the configuration'}: {error}")
+            secrets = [values.get(each.name) for each in init_fields(cls) if traits(each).secret]
+            reason = "not valid" if any(secrets) else error  # the reason might quote them
+            self._note(path, f"{path or 'the configuration'}: {reason}")
             raise _Rejected from error
 
     def _extras(self, bag: attrs.Attribute[Any], rest: dict[str, Node], path: str) -> object:
@@ -214,7 +217,7 @@ class Reader:
             node = only(node, lambda leaf: not isinstance(leaf.value, Unset))
         if isinstance(node, Leaf) and node.value is None and not (optional and node.origin.rank is Rank.FILE):
             node = None
-        if node is None and _is_class(kind) and _reads_without_file(kind, self._scene.around):
+        if node is None and is_class(kind) and reads_without_file(kind, self._scene.around):
             node = {}
         if node is None:
             return self._absent(each, declared, path)
@@ -254,7 +257,7 @@ class Reader:
 
     def _record_defaults(self, value: object, path: str, declared: Traits) -> None:
         if attrs.has(type(value)):
-            for each in _fields(type(value)):
+            for each in init_fields(type(value)):
                 item = getattr(value, each.name)
                 self._record_defaults(item, join(path, wire_name(each.name)), traits(each))
         else:
@@ -267,8 +270,11 @@ class Reader:
         try:
             each.validator(None, each, value)
         except (ValueError, TypeError) as error:
-            expected = getattr(each.validator, "expected", None) or str(error.args[0])
-            raise self._rejected(path, expected, node, declared) from error
+            if isinstance(error, Expected):
+                raise self._rejected(path, str(error), node, declared) from error
+            reason = error.args[0] if error.args and not declared.secret else "not valid"
+            self._note(path, f"{_where(path, node)}: {reason}", value=show(value, secret=declared.secret))
+            raise _Rejected from error
         except AttributeError:
             return  # it looks at its siblings; the constructor asks it again
 
@@ -282,7 +288,7 @@ class Reader:
             self._reject_unset(node, path)
             self._scene.record[path] = Setting(show(node.value, secret=declared.secret), node.origin)
             return node
-        if _is_class(kind):
+        if is_class(kind):
             if isinstance(node, Leaf) and node.value is None:
                 return None
             return self._class(kind, node, path, asleep=asleep)
@@ -375,39 +381,3 @@ def _where(path: str, node: Node) -> str:
     if isinstance(node, Leaf) and node.origin.rank is Rank.ENV:
         return f"{node.origin.name} ({path})"
     return path or "the configuration"
-
-
-def _sleeps(each: attrs.Attribute[Any], fields: Sequence[attrs.Attribute[Any]], values: Mapping[str, Any]) -> bool:
-    """Whether the option that this one depends on is off; siblings are read before their dependants."""
-    switch = traits(each).only_if or "enabled"
-    if each.name == switch:
-        return False
-    for sibling in fields:
-        if sibling.name == switch:
-            return not values.get(switch, None if sibling.default is NOTHING else sibling.default)
-    return False
-
-
-def _is_class(kind: Any) -> bool:
-    return attrs.has(kind) and kind is not Leaf
-
-
-def _reads_without_file(cls: type, around: Surroundings, seen: frozenset[type] = frozenset()) -> bool:
-    """Whether there is something to read for this class, or one inside it, although the file does not mention
-    it.
-    """
-    for each in _fields(cls):
-        kind, _ = scalars.bare(each.type)
-        if traits(each).extras or around.named(traits(each).env) is not None:
-            return True
-        if _is_class(kind) and kind not in seen and _reads_without_file(kind, around, seen | {cls}):
-            return True
-    return False
-
-
-def _fields(cls: type) -> list[attrs.Attribute[Any]]:
-    return [each for each in attrs.fields(attrs.resolve_types(cls)) if each.init]
-
-
-def _argument(cls: type, name: str) -> str:
-    return next(each.alias or name for each in attrs.fields(cls) if each.name == name)

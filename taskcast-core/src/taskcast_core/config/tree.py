@@ -12,7 +12,7 @@ from attrs import frozen
 
 from taskcast_core.config.environment import Surroundings
 from taskcast_core.config.nodes import Leaf
-from taskcast_core.config.options import option
+from taskcast_core.config.options import Expected, option
 from taskcast_core.config.reading import Options, Scene
 from taskcast_core.models import AssignMode, CleanupRule, DisconnectPolicy
 
@@ -21,17 +21,17 @@ LogLevel = Literal["debug", "info", "warn", "error"]
 
 def _name_or_object(_instance: object, _attribute: object, leaf: Leaf | None) -> None:
     if leaf is not None and isinstance(leaf.value, int | float | list | dict):
-        raise ValueError("the name of a provider")
+        raise Expected("the name of a provider")
 
 
 def _live_objects(_instance: object, _attribute: object, hooks: tuple[object, ...]) -> None:
     if any(isinstance(each, str | int | float | list | dict | None) for each in hooks):
-        raise ValueError("a list of live objects (from a Python configuration)")
+        raise Expected("a list of live objects (from a Python configuration)")
 
 
 def _name(_instance: object, _attribute: object, leaf: Leaf | None) -> None:
     if leaf is not None and not isinstance(leaf.value, str):
-        raise ValueError("the name of a provider")
+        raise Expected("the name of a provider")
 
 
 @frozen
