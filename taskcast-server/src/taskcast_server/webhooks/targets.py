@@ -1,0 +1,62 @@
+"""Reading a webhook's URL; the one parser that validation, sender and log share, so that all see the same host."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import httpx
+
+MAX_URL_LENGTH = 2048
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def parse_target(url: str) -> httpx.URL:
+    """The URL of a receiver.
+
+    Raises:
+        ValueError: it is not http(s), has no host, is too long, or holds characters that parsers disagree about
+            (backslashes, blanks, control characters); the message is for the caller.
+    """
+    if len(url) > MAX_URL_LENGTH:
+        raise ValueError(f"must be at most {MAX_URL_LENGTH} characters")
+    if _FORBIDDEN.search(url):
+        raise ValueError("must not contain blanks, backslashes or control characters")
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError):
+        raise ValueError("must be an http or https URL") from None
+    if parsed.scheme not in _DEFAULT_PORTS or not parsed.host:
+        raise ValueError("must be an http or https URL")
+    return parsed
+
+
+def loggable(url: str) -> str:
+    """The origin of a URL: what may stand in a log. Credentials, path and query may all hold secrets."""
+    try:
+        parsed = parse_target(url)
+    except ValueError:
+        return "an invalid URL"
+    return f"{parsed.scheme}://{parsed.netloc.decode('ascii', 'replace')}"
+
+
+def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+    """Whether scheme, host and port agree; moving up from http to https on the default ports counts as well."""
+    if one.host != other.host:
+        return False
+    if (one.scheme, _port(one), other.scheme, _port(other)) == ("http", 80, "https", 443):
+        return True
+    return one.scheme == other.scheme and _port(one) == _port(other)
+
+
+def basic_credentials(url: httpx.URL) -> str | None:
+    """The Authorization header that the URL's user and password ask for."""
+    if not url.userinfo:
+        return None
+    pair = f"{url.username}:{url.password}".encode()
+    return "Basic " + base64.b64encode(pair).decode("ascii")
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or _DEFAULT_PORTS[url.scheme]
