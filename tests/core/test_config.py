@@ -460,6 +460,12 @@ def test_two_readers_of_one_key_are_refused_and_named() -> None:
         registry.add("sentry", attrs.make_class("Other", {"dsn": attrs.field(default=None)}))
     with pytest.raises(PluginError, match="attrs class"):
         registry.add("x", int)
+    with pytest.raises(PluginError, match="second and taskcast-core both read logLevel"):
+        registry.add_root(attrs.make_class("Mine", {"log_level": attrs.field(default="info")}))
+    with pytest.raises(PluginError, match=r"second and taskcast-core both read workers\.enabled"):
+        registry.add("workers", attrs.make_class("Mine", {"enabled": attrs.field(default=True)}))
+    with pytest.raises(PluginError, match="without meaning"):
+        registry.add("y", attrs.make_class("Lost", {"name": attrs.field(type="NoSuchType")}))  # type: ignore[arg-type]
 
 
 def test_a_live_instance_may_stand_for_a_section() -> None:

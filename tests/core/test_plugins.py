@@ -288,6 +288,12 @@ def test_registrations_are_checked(name: str, target: Any, options: Any) -> None
         Registry("broadcast").add(name, target, options=options)
 
 
+def test_options_whose_types_mean_nothing_are_refused() -> None:
+    lost = attrs.make_class("Lost", {"name": attrs.field(type="NoSuchType")})  # type: ignore[arg-type]
+    with pytest.raises(PluginError, match="NoSuchType"):
+        Registry("broadcast").add("x", open_thing, options=lost)
+
+
 @pytest.mark.parametrize(
     "target", ["no_such_module_here:open", "json:no_such_function", "json:decoder", lambda: "junk", "json:dumps"]
 )

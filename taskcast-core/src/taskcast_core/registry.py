@@ -127,6 +127,12 @@ class Registry:
             raise PluginError(f'{self.distribution}: the {self.kind} "{name}" needs "module:attribute" or a factory')
         if options is not None and not attrs.has(options):
             raise PluginError(f'{self.distribution}: the options of the {self.kind} "{name}" must be an attrs class')
+        if options is not None:
+            try:
+                attrs.resolve_types(options)
+            except NameError as error:
+                message = f'{self.distribution}: the options of the {self.kind} "{name}" cannot be resolved: {error}'
+                raise PluginError(message) from error
         self._providers[name] = Provider(self.kind, name, target, options, self.distribution, chosen_by)
 
     def get(self, name: str, path: str = "") -> Provider:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import attrs
 from attrs import frozen
 
+from taskcast_core.config.fields import init_fields, is_class
+from taskcast_core.config.nodes import join
 from taskcast_core.config.options import wire_name
+from taskcast_core.config.scalars import bare
+from taskcast_core.config.tree import CoreSettings
 from taskcast_core.errors import PluginError
 
 CORE = "taskcast-core"
@@ -55,22 +59,34 @@ class SectionRegistry:
         """
         if not attrs.has(cls):
             raise PluginError(f"{self.distribution}: the section {name or 'at the top level'} needs an attrs class")
-        keys = _keys(cls)
-        for other in self._sections:
-            if other.cls is not cls and other.name == name and (shared := sorted(keys & _keys(other.cls))):
-                where = f"{name}.{shared[0]}" if name else shared[0]
+        section = Section(name, cls, self.distribution)
+        paths = _paths(section)
+        for other in (Section("", CoreSettings), *self._sections):
+            if other.cls is not cls and (clashing := sorted(paths & _paths(other))):
                 raise PluginError(
-                    f"{self.distribution} and {other.distribution} both read {where} of the configuration"
+                    f"{self.distribution} and {other.distribution} both read {clashing[0]} of the configuration"
                 )
-        self._sections.append(Section(name, cls, self.distribution))
+        self._sections.append(section)
 
     def add_root(self, cls: type[Any]) -> None:
         """Read every field of the attrs class ``cls`` as a top-level key. Raises as `add` does."""
         self.add("", cls)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Section]:
         return iter(tuple(self._sections))
 
 
-def _keys(cls: type[Any]) -> set[str]:
-    return {wire_name(each.name) for each in attrs.fields(cls) if each.init}
+def _paths(section: Section) -> set[str]:
+    """The options that a section reads: its keys, and for top-level keys that are mappings the keys in there."""
+    try:
+        fields = init_fields(section.cls)
+    except NameError as error:
+        message = f"{section.distribution}: {section.cls.__qualname__} has an annotation without meaning: {error}"
+        raise PluginError(message) from error
+    paths = set()
+    for each in fields:
+        path = join(section.name, wire_name(each.name))
+        kind, _ = bare(each.type or Any)
+        inner = init_fields(kind) if not section.name and is_class(kind) else []
+        paths |= {join(path, wire_name(item.name)) for item in inner} or {path}
+    return paths
