@@ -35,9 +35,7 @@ def private_key(algorithm: str, number: int = 0) -> Any:
 
 def public_pem(algorithm: str, number: int = 0) -> str:
     public = private_key(algorithm, number).public_key()
-    return public.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    ).decode()
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def public_jwk(algorithm: str, kid: str | None, number: int = 0, **extra: Any) -> dict[str, Any]:

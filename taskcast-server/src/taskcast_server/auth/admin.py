@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -117,9 +116,10 @@ def may_administer(principal: Principal) -> bool:
 
 
 def _positive(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return DEFAULT_TTL_S
-    return min(value, MAX_TTL_S) if not math.isnan(value) else DEFAULT_TTL_S
+    bounded = min(value, MAX_TTL_S)
+    return bounded if bounded > 0 else DEFAULT_TTL_S  # a NaN is not above 0
 
 
 def _digest(text: str) -> bytes:

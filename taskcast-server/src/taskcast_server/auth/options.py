@@ -90,13 +90,13 @@ class TrustedService:
     """A program that proves itself by a key.
 
     Attributes:
-        task_ids: the only tasks it may see; ``*`` is all of them.
+        task_ids: the only tasks it may see; ``*`` among them is all.
     """
 
     name: str = option(help="appears as the subject svc:<name>")
     key: str = option(secret=True, help="what it sends")
     scope: tuple[str, ...] = option((), help="what it may do")
-    task_ids: tuple[str, ...] | Literal["*"] = option("*", help="the tasks it may see, or *")
+    task_ids: tuple[str, ...] = option(("*",), help="the tasks it may see, or *")
 
     def __attrs_post_init__(self) -> None:
         if not self.name or not self.key:

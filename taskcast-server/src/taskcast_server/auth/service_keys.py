@@ -32,8 +32,7 @@ class ServiceKeys:
 
     def find(self, key: str) -> Principal | None:
         """Whose key it is. Takes the same time for every key: digests are compared, and all of them."""
-        # Servers decode headers as Latin-1; a key from a file is UTF-8.
-        digest = hashlib.sha256(key.encode("latin-1", "replace")).digest()
+        digest = hashlib.sha256(_bytes(key)).digest()
         found = None
         for known, principal in self._services:
             if hmac.compare_digest(digest, known):
@@ -67,9 +66,17 @@ class ServiceKeys:
         return found
 
 
+def _bytes(header: str) -> bytes:
+    """A header as it was sent: servers decode headers as Latin-1, while a key from a file is UTF-8."""
+    try:
+        return header.encode("latin-1")
+    except UnicodeEncodeError:
+        return header.encode("utf-8", "surrogatepass")
+
+
 def _principal(service: TrustedService) -> Principal:
     subject = f"svc:{service.name}"
-    task_ids = None if service.task_ids == "*" else frozenset(service.task_ids)
+    task_ids = None if "*" in service.task_ids else frozenset(service.task_ids)
     return Principal(
         scopes=frozenset(service.scope),
         task_ids=task_ids,
