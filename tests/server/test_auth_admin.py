@@ -106,7 +106,10 @@ def test_the_desk_is_closed_unless_configured() -> None:
 
 @pytest.mark.parametrize(
     ("scopes", "task_ids", "may"),
-    [({"*"}, None, True), ({"admin"}, None, True), ({"task:manage"}, None, False), ({"*"}, {"t"}, False), (set(), None, False)],
+    [
+        ({"*"}, None, True), ({"admin"}, None, True), ({"task:manage"}, None, False), ({"*"}, {"t"}, False),
+        (set(), None, False),
+    ],
 )  # fmt: skip
 def test_who_may_administer(scopes: set[str], task_ids: set[str] | None, may: bool) -> None:
     confined = None if task_ids is None else frozenset(task_ids)

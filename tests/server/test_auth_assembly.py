@@ -58,7 +58,7 @@ async def test_mode_jwt_from_file_and_environment() -> None:
 
 
 async def test_mode_jwt_without_settings_refuses_everybody() -> None:
-    with pytest.raises(Unauthorized, match="^Unauthorized$"):
+    with pytest.raises(Unauthorized, match=r"^Unauthorized$"):
         await ask(bearer(token("HS256")), {"auth": {"mode": "jwt"}})
 
 
@@ -117,7 +117,7 @@ async def test_custom_functions() -> None:
         data = {"auth": {"mode": "custom", "custom": given}}
         principal = await ask(connection(x_user="ann"), data)
         assert principal.name == "custom:ann" and principal.allows("task:create", "t") and not principal.may_see("u")
-        with pytest.raises(Unauthorized, match="^Unauthorized$"):
+        with pytest.raises(Unauthorized, match=r"^Unauthorized$"):
             await ask(connection(), data)
     principal = await ask(connection("user=bob"), {"auth": {"mode": "custom", "custom": at_once}})
     assert principal.subject == "bob"
@@ -133,16 +133,16 @@ async def test_custom_by_name_and_its_mistakes(caplog: pytest.LogCaptureFixture)
     data = {"auth": {"mode": "custom", "custom": {"authenticate": "tests.server.test_auth_assembly:named_by_path"}}}
     assert (await ask(connection(), data)).scopes == {"*"}
     for wrong in ("tests.server.test_auth_assembly:absent", "no.such.module:x", "nonsense", ":", 5):
-        with pytest.raises(ConfigError, match="auth.custom"):
+        with pytest.raises(ConfigError, match=r"auth\.custom"):
             await ask(connection(), {"auth": {"mode": "custom", "custom": {"authenticate": wrong}}})
-    with caplog.at_level(logging.WARNING), pytest.raises(Unauthorized, match="^Unauthorized$"):
+    with caplog.at_level(logging.WARNING), pytest.raises(Unauthorized, match=r"^Unauthorized$"):
         await ask(connection(), {"auth": {"mode": "custom"}})
     assert "auth.custom.authenticate" in caplog.text
 
 
 @pytest.mark.parametrize("answer", [True, "alice", 5, {"scope": "everything"}, {"taskIds": 3}, {"exp": "x"}])
 async def test_an_answer_that_makes_no_sense_lets_nobody_in(answer: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR), pytest.raises(Unauthorized, match="^Unauthorized$"):
+    with caplog.at_level(logging.ERROR), pytest.raises(Unauthorized, match=r"^Unauthorized$"):
         await CustomAuthenticator(lambda _: answer).authenticate(connection())
     assert "custom authenticator" in caplog.text
 
@@ -187,6 +187,12 @@ async def test_what_embedders_may_pass() -> None:
     mine = OpenAuthenticator()
     assert as_authenticator(mine) is mine
     assert (await as_authenticator(named_by_path).authenticate(connection())).scopes == {"*"}
+
+
+async def test_top_level_keys_have_variables() -> None:
+    config, _ = configured({}, TASKCAST_ADMIN_API="true", TASKCAST_ADMIN_TOKEN="from-the-environment")
+    access = config.section(AccessOptions)
+    assert access.admin_api and access.admin_token == "from-the-environment"
 
 
 async def test_the_sections_of_the_server() -> None:

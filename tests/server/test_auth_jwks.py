@@ -173,9 +173,8 @@ async def test_closing_ends_a_fetch_under_way() -> None:
         await asyncio.sleep(3600)
         raise AssertionError
 
-    async with Receiver(never) as silent, asyncio.timeout(5):
-        async with Jwks(silent.url(), timeout_s=60):
-            await eventually(lambda: len(silent.got) == 1)
+    async with Receiver(never) as silent, asyncio.timeout(5), Jwks(silent.url(), timeout_s=60):
+        await eventually(lambda: len(silent.got) == 1)
 
 
 async def test_a_caller_that_gives_up_does_not_end_the_fetch_for_others() -> None:

@@ -48,7 +48,7 @@ class OneKey:
 
     key: VerificationKey
 
-    async def find(self, algorithm: str, kid: str | None) -> VerificationKey | None:  # noqa: ARG002 - nothing to choose
+    async def find(self, algorithm: str, kid: str | None) -> VerificationKey | None:
         """The key, if the token is signed with its algorithm; ``kid`` has no meaning here."""
         return self.key if algorithm == self.key.algorithm else None
 

@@ -18,7 +18,7 @@ OPEN = Principal(scopes=frozenset({"*"}), name=OPEN_NAME)
 class OpenAuthenticator:
     """Mode ``none``: an Authorization header is ignored."""
 
-    async def authenticate(self, connection: Connection) -> Principal:  # noqa: ARG002 - the contract's signature
+    async def authenticate(self, connection: Connection) -> Principal:
         """The open principal, always."""
         return OPEN
 
@@ -26,7 +26,7 @@ class OpenAuthenticator:
 class NobodyAuthenticator:
     """Stands in for a mode without its settings."""
 
-    async def authenticate(self, connection: Connection) -> Principal:  # noqa: ARG002 - the contract's signature
+    async def authenticate(self, connection: Connection) -> Principal:
         """Refuse, always.
 
         Raises:

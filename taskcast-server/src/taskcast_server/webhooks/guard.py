@@ -66,8 +66,8 @@ def _is_allowed(address: IPv4Address | IPv6Address, *, allow_private: bool) -> b
         return False
     if allow_private:
         return True
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return True  # the embedded one decides
+    if isinstance(address, IPv6Address) and (address.ipv4_mapped is not None or address in _NAT64):
+        return True  # only another way to write the embedded one, which decides
     reserved = any(address.version == network.version and address in network for network in _RESERVED)
     return address.is_global and not address.is_reserved and not reserved
 
@@ -147,9 +147,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
     async def connect_unix_socket(
         self,
-        path: str,  # noqa: ARG002 - the signature of httpcore
-        timeout: float | None = None,  # noqa: ARG002
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Refuse: no receiver listens there."""
         raise TargetRefused("not a network address")

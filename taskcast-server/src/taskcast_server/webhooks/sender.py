@@ -31,7 +31,7 @@ from taskcast_server.webhooks.backoff import merge_retry
 from taskcast_server.webhooks.guard import GuardedBackend, Resolve, SystemResolver, TargetRefused
 from taskcast_server.webhooks.options import WebhookOptions
 from taskcast_server.webhooks.signing import SIGNATURE_HEADERS, delivery_headers
-from taskcast_server.webhooks.targets import basic_credentials, loggable, parse_target, same_origin
+from taskcast_server.webhooks.targets import basic_credentials, check_characters, loggable, parse_target, same_origin
 
 _log = logging.getLogger(__name__)
 
@@ -229,6 +229,7 @@ def _location(response: httpcore.Response) -> str | None:
 
 def _redirected(url: httpx.URL, location: str) -> httpx.URL:
     try:
+        check_characters(location)
         target = parse_target(str(url.join(location)))
     except (ValueError, httpx.InvalidURL) as error:
         raise _BadRedirect("redirected to something that is no http or https URL") from error

@@ -9,6 +9,7 @@ import httpx
 
 MAX_URL_LENGTH = 2048
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+_HOST = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -21,15 +22,22 @@ def parse_target(url: str) -> httpx.URL:
     """
     if len(url) > MAX_URL_LENGTH:
         raise ValueError(f"must be at most {MAX_URL_LENGTH} characters")
-    if _FORBIDDEN.search(url):
-        raise ValueError("must not contain blanks, backslashes or control characters")
+    check_characters(url)
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError):
-        raise ValueError("must be an http or https URL") from None
-    if parsed.scheme not in _DEFAULT_PORTS or not parsed.host:
-        raise ValueError("must be an http or https URL")
+        raise ValueError("must be an http or https URL with a host") from None
+    if parsed.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(parsed.raw_host):
+        raise ValueError("must be an http or https URL with a host")
+    if not 0 < _port(parsed) < 65_536:
+        raise ValueError("must have a port from 1 to 65535")
     return parsed
+
+
+def check_characters(url: str) -> None:
+    """Raise ValueError where a URL, whole or relative, holds characters that parsers disagree about."""
+    if _FORBIDDEN.search(url):
+        raise ValueError("must not contain blanks, backslashes or control characters")
 
 
 def loggable(url: str) -> str:
@@ -59,4 +67,4 @@ def basic_credentials(url: httpx.URL) -> str | None:
 
 
 def _port(url: httpx.URL) -> int:
-    return url.port or _DEFAULT_PORTS[url.scheme]
+    return _DEFAULT_PORTS[url.scheme] if url.port is None else url.port
