@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from taskcast_core.config import Config, InvalidConfig, Section
 from taskcast_core.models import RetryConfig, WebhookConfig
-from taskcast_server.webhooks import Retry, WebhookOptions, check_webhooks, delay_ms, loggable, merge_retry
+from taskcast_server.webhooks import (
+    Retry,
+    WebhookOptions,
+    check_webhooks,
+    delay_ms,
+    loggable,
+    merge_retry,
+    without_secrets,
+)
 from taskcast_server.webhooks.options import MAX_DELAY_MS
 from taskcast_server.webhooks.targets import parse_target, same_origin
 
@@ -36,6 +44,11 @@ def test_the_task_comes_before_the_configuration_field_by_field() -> None:
     assert merge_retry(None, defaults) == defaults == merge_retry(RetryConfig(), defaults)
     merged = merge_retry(RetryConfig(retries=0, backoff="linear"), defaults)
     assert merged == Retry(retries=0, backoff="linear", timeout_ms=700)
+
+
+def test_an_imported_task_cannot_ask_for_more_than_a_created_one() -> None:
+    wild = RetryConfig(retries=10**9, initial_delay_ms=-5, max_delay_ms=10**15, timeout_ms=0)
+    assert merge_retry(wild, Retry()) == Retry(100, "exponential", 0, MAX_DELAY_MS, 1)
 
 
 @pytest.mark.parametrize("key", ["retries", "initialDelayMs", "maxDelayMs", "timeoutMs"])
@@ -80,6 +93,21 @@ def test_other_bounds() -> None:
     assert check_webhooks([good] * 17) == [("webhooks", "must have at most 16 items")]
     faults = check_webhooks([WebhookConfig("ftp://x", secret="s" * 2000)])
     assert [path for path, _ in faults] == ["webhooks[0].url", "webhooks[0].secret"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pass@example.com/x?y=a:b@c", "https://user:***@example.com/x?y=a:b@c"),
+        ("https://user:p@ss@example.com", "https://user:***@example.com"),
+        ("https://:pass@example.com", "https://:***@example.com"),
+        ("https://user@example.com", "https://user@example.com"),
+        ("https://example.com:80/a:b@c", "https://example.com:80/a:b@c"),
+    ],
+)
+def test_replies_show_no_secrets(url: str, shown: str) -> None:
+    webhook = WebhookConfig(url, secret="hush", wrap=True)
+    assert without_secrets(webhook) == WebhookConfig(shown, wrap=True)
 
 
 def test_logs_see_the_origin_only() -> None:

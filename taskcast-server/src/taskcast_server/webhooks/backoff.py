@@ -5,16 +5,22 @@ from __future__ import annotations
 import attrs
 
 from taskcast_core.models import RetryConfig
-from taskcast_server.webhooks.options import MAX_DELAY_MS, Retry
+from taskcast_server.webhooks.options import BOUNDS, MAX_DELAY_MS, Retry
 
 _FIELDS = tuple(each.name for each in attrs.fields(RetryConfig))
 
 
 def merge_retry(own: RetryConfig | None, defaults: Retry) -> Retry:
-    """The task's settings, field by field, over the configured ones (which stand over the built-in ones)."""
+    """The task's settings, field by field, over the configured ones (which stand over the built-in ones).
+
+    Numbers out of bounds are refused when a task is created; those of an imported task are cut to the bounds here.
+    """
     if own is None:
         return defaults
     given = {name: value for name in _FIELDS if (value := getattr(own, name)) is not None}
+    for name, (least, most) in BOUNDS.items():
+        if name in given:
+            given[name] = min(max(given[name], least), most)
     return attrs.evolve(defaults, **given)
 
 

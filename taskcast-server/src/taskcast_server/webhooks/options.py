@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import frozen
 
 from taskcast_core.config import option
 
-MAX_RETRIES = 100
 MAX_DELAY_MS = 86_400_000
-MAX_TIMEOUT_MS = 300_000
+BOUNDS = {
+    "retries": (0, 100),
+    "initial_delay_ms": (0, MAX_DELAY_MS),
+    "max_delay_ms": (0, MAX_DELAY_MS),
+    "timeout_ms": (1, 300_000),
+}
+"""Least and most of each number in a retry setting."""
+
+
+def _number(name: str, default: int, help: str) -> Any:
+    least, most = BOUNDS[name]
+    return option(default, minimum=least, maximum=most, help=help)
 
 
 @frozen
@@ -22,11 +32,11 @@ class Retry:
         timeout_ms: of one attempt, from looking up the host to the reply's status.
     """
 
-    retries: int = option(3, minimum=0, maximum=MAX_RETRIES, help="attempts after the first one")
+    retries: int = _number("retries", 3, "attempts after the first one")
     backoff: Literal["fixed", "linear", "exponential"] = option("exponential", help="how the wait grows")
-    initial_delay_ms: int = option(1000, minimum=0, maximum=MAX_DELAY_MS, help="wait before the first retry")
-    max_delay_ms: int = option(30_000, minimum=0, maximum=MAX_DELAY_MS, help="longest exponential wait")
-    timeout_ms: int = option(5000, minimum=1, maximum=MAX_TIMEOUT_MS, help="limit of one attempt")
+    initial_delay_ms: int = _number("initial_delay_ms", 1000, "wait before the first retry")
+    max_delay_ms: int = _number("max_delay_ms", 30_000, "longest exponential wait")
+    timeout_ms: int = _number("timeout_ms", 5000, "limit of one attempt")
 
 
 @frozen

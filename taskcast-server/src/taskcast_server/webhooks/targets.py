@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import re
 
+import attrs
 import httpx
+
+from taskcast_core.models import WebhookConfig
 
 MAX_URL_LENGTH = 2048
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
+_PASSWORD = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://[^/?#@:]*):[^/?#]*@")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -47,6 +51,11 @@ def loggable(url: str) -> str:
     except ValueError:
         return "an invalid URL"
     return f"{parsed.scheme}://{parsed.netloc.decode('ascii', 'replace')}"
+
+
+def without_secrets(webhook: WebhookConfig) -> WebhookConfig:
+    """The webhook as replies may show it: no secret, and the password in its URL masked."""
+    return attrs.evolve(webhook, secret=None, url=_PASSWORD.sub(r"\1:***@", webhook.url))
 
 
 def same_origin(one: httpx.URL, other: httpx.URL) -> bool:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskcast_core.models import RetryConfig, WebhookConfig
-from taskcast_server.webhooks.options import MAX_DELAY_MS, MAX_RETRIES, MAX_TIMEOUT_MS
+from taskcast_core.wire import camel
+from taskcast_server.webhooks.options import BOUNDS
 from taskcast_server.webhooks.targets import parse_target
 
 MAX_WEBHOOKS = 16
 MAX_SECRET_LENGTH = 1024
-_BOUNDS = (
-    ("retries", "retries", 0, MAX_RETRIES),
-    ("initialDelayMs", "initial_delay_ms", 0, MAX_DELAY_MS),
-    ("maxDelayMs", "max_delay_ms", 0, MAX_DELAY_MS),
-    ("timeoutMs", "timeout_ms", 1, MAX_TIMEOUT_MS),
-)
 
 
 def check_webhooks(webhooks: Sequence[WebhookConfig] | None) -> list[tuple[str, str]]:
@@ -40,8 +35,8 @@ def check_webhooks(webhooks: Sequence[WebhookConfig] | None) -> list[tuple[str, 
 
 def _retry_faults(retry: RetryConfig, path: str) -> list[tuple[str, str]]:
     faults = []
-    for wire_name, name, least, most in _BOUNDS:
+    for name, (least, most) in BOUNDS.items():
         value = getattr(retry, name)
         if value is not None and not least <= value <= most:
-            faults.append((f"{path}.{wire_name}", f"must be from {least} to {most}"))
+            faults.append((f"{path}.{camel(name)}", f"must be from {least} to {most}"))
     return faults
