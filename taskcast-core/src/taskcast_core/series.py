@@ -26,7 +26,7 @@ class SeriesState:
         mode, last_index: of its newest entry. field: the one that entry accumulated, None outside ``accumulate``.
         default_field: what an entry means that names no field. run: number of the current run.
         length: characters of the run's text, None when the newest entry has no text.
-        data: the newest entry's own payload. last_by_kind: newest index per (type, level).
+        data: the newest entry's own payload. last_by_kind: index of the newest accumulate entry per (type, level).
     """
 
     mode: SeriesMode
@@ -105,8 +105,9 @@ def folded(draft: EventDraft, text: str | None) -> Any:
 def advance(draft: EventDraft, index: int, previous: SeriesState | None, default_field: str | None,
             part: TextPart | None) -> SeriesState:  # fmt: skip
     """The state of a series after its entry at ``index``."""
-    seen = dict(previous.last_by_kind) if previous else {}
-    seen[draft.type, draft.level] = index
+    seen = previous.last_by_kind if previous else {}
+    if part is not None:
+        seen = {**seen, (draft.type, draft.level): index}
     assert draft.series_mode is not None
     return SeriesState(
         mode=draft.series_mode,

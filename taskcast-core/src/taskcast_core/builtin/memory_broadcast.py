@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from taskcast_core.contracts.broadcast import Bell, Listener
+from taskcast_core.contracts.broadcast import ALL_TASKS, Bell, Listener
 
 
 class MemoryBroadcastProvider:
@@ -17,11 +17,15 @@ class MemoryBroadcastProvider:
     def publish(self, bell: Bell) -> None:
         """See Broadcast."""
         for ear in self._ears:
-            if bell.channel in ear.channels:
+            if bell.channel in ear.channels or ALL_TASKS in ear.channels:
                 ear.on_bell(bell)
 
     @asynccontextmanager
-    async def listen(self, on_bell: Callable[[Bell], None], on_absence: Callable[[], None]) -> AsyncIterator[Listener]:
+    async def listen(
+        self,
+        on_bell: Callable[[Bell], None],
+        on_absence: Callable[[], None],  # noqa: ARG002 - the contract's signature
+    ) -> AsyncIterator[Listener]:
         """See Broadcast; nothing is ever missed here, so ``on_absence`` is never called."""
         ear = _Ear(on_bell)
         self._ears.append(ear)

@@ -92,7 +92,9 @@ class LaneTable:
         # A leased lane goes to the end of the line, so that the longest waiting is always first.
         line = self._dirty[kind_of(name)]
         line[task_id, name] = line.pop((task_id, name))
-        return Dirty(lane.token, task_id, name, stored.epoch, lane.cursor, lane.rev, lane.attempt, deleted=is_deleted)
+        return Dirty(
+            lane.token, task_id, name, stored.epoch, lane.cursor, lane.rev, lane.attempt, stored.rev, deleted=is_deleted
+        )
 
     def _held(self, dirty: Dirty) -> _Lane:
         lane = self._lanes.get((dirty.task_id, dirty.lane))

@@ -301,6 +301,11 @@ class MemoryShortTermStore:
         """See Followers."""
         self._lanes.defer(dirty, last_index, attempt, until)
 
+    async def has_passed(self, task_id: str) -> bool:
+        """See Followers."""
+        found = self._find(task_id)
+        return found is None or self._lanes.passed(found[0])
+
     async def backlog(self, kind: FollowerKind) -> Backlog:
         """See Followers."""
         return self._lanes.backlog(kind)

@@ -9,9 +9,10 @@ from typing import Protocol
 from attrs import frozen
 
 from taskcast_core.entries import Entry
+from taskcast_core.models import TaskStatus
 
 ALL_TASKS = "*"
-"""The channel on which every task's bell rings; costs nothing while nobody listens."""
+"""Who follows this channel hears the bells of all tasks; costs nothing while nobody does."""
 
 
 @frozen
@@ -19,10 +20,10 @@ class Bell:
     """News of one task: its log grew, or its record changed.
 
     Attributes:
-        channel: the task id, or a name that no task has (``ALL_TASKS``, the workers' queue).
+        channel: the task id; for news that concern no log, a name that no task has.
         first_index: index of the first new entry; the index after the last one when there is none.
         entries: the new entries in order; empty for a bare bell (large ones travel as bare bells).
-        created_at: of the task, ms.
+        status, created_at (ms): of the task.
     """
 
     channel: str
@@ -30,6 +31,7 @@ class Bell:
     epoch: int
     first_index: int
     last_index: int
+    status: TaskStatus
     created_at: int
     entries: tuple[Entry, ...] = ()
 
@@ -55,5 +57,6 @@ class Broadcast(Protocol):
     ) -> AbstractAsyncContextManager[Listener]:
         """Begin to listen; bells of followed channels go to ``on_bell``, called in the event loop.
 
+        Own bells are heard, too; a bell that several followed channels carry may be heard more than once.
         ``on_absence`` is called when bells may have been missed (a reconnection): the listener then looks at heads.
         """

@@ -26,7 +26,7 @@ class Dirty:
     """A lane with work to do.
 
     Attributes:
-        token: proves the lease; names this claim of this lane. epoch: of the log now.
+        token: proves the lease; names this claim of this lane. epoch, task_rev: of the task now.
         cursor: newest index that the lane has passed, −1 at first. rev: newest record it has passed, 0 at first.
         attempt: of the delivery that was deferred, 0 if none was. deleted: the task is hidden and waits for this lane.
     """
@@ -38,6 +38,7 @@ class Dirty:
     cursor: int
     rev: int
     attempt: int
+    task_rev: int
     deleted: bool = False
 
 
@@ -91,6 +92,9 @@ class Followers(Protocol):
         Raises:
             TicketRefused: see ``renew``.
         """
+
+    async def has_passed(self, task_id: str) -> bool:
+        """Whether every lane of a task has everything; True for one that has no lanes, or is not here."""
 
     async def backlog(self, kind: FollowerKind) -> Backlog:
         """For health and metrics; may be slightly old."""

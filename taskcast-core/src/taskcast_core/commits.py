@@ -1,0 +1,113 @@
+"""The one way into the log: commit, then tell the readers here, the other processes and the observers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from taskcast_core.contracts.broadcast import Bell, Broadcast
+from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, Stored, TaskLog
+from taskcast_core.errors import Conflict, GuardFailed, NotHot, StaleAssignment, TaskNotFound
+from taskcast_core.hub import Hub
+from taskcast_core.observers import Observers
+
+TRIES = 16
+"""So often a change of a record is computed anew when another writer was faster."""
+
+_IMPOSSIBLE = Guard(rev=0)
+"""Revisions begin at 1; so only the lookup of a key, which comes before any guard, can answer."""
+
+Rehydrate = Callable[[str], Awaitable[bool]]
+"""Brings a cold task back; False when there is no such task."""
+
+
+class Commits:
+    """Makes changes to tasks, cold ones included, and announces them."""
+
+    def __init__(
+        self, log: TaskLog, hub: Hub, broadcast: Broadcast, observers: Observers, rehydrate: Rehydrate
+    ) -> None:
+        self._log, self._hub, self._broadcast = log, hub, broadcast
+        self._observers, self._rehydrate = observers, rehydrate
+
+    async def commit(self, task_id: str, change: Change) -> Committed:
+        """Make one change.
+
+        Raises:
+            TaskNotFound, GuardFailed, StaleAssignment, and what TaskLog.commit raises besides.
+        """
+        for _ in range(TRIES):
+            try:
+                committed = await self._log.commit(task_id, change)
+            except NotHot:
+                if not await self._rehydrate(task_id):
+                    raise TaskNotFound(task_id) from None
+                continue
+            except GuardFailed as failed:
+                if failed.reason == "assignment":
+                    raise StaleAssignment(task_id, change.guard.assignment_id or "") from None
+                raise
+            if not committed.replayed:
+                self.announce(committed)
+            return committed
+        raise Conflict(f"task {task_id} went cold again and again")
+
+    async def update(self, task_id: str, compute: Callable[[Stored], Change]) -> tuple[Stored, Committed]:
+        """Change a record: ``compute`` is given the task and names its ``rev`` as the guard.
+
+        It is asked again, a bounded number of times, when somebody else was faster; what it raises, this raises.
+        The task that the change was computed from, and what was done.
+
+        Raises:
+            TaskNotFound. Conflict: never got through.
+        """
+        before = await self.current(task_id)
+        for _ in range(TRIES):
+            try:
+                return before, await self.commit(task_id, compute(before))
+            except GuardFailed as failed:
+                before = failed.stored
+        raise Conflict(f"task {task_id} is being changed too fast by others")
+
+    async def recall(self, task_id: str, key: Key) -> Committed | None:
+        """The reply that an earlier change with this key got; None if there was none.
+
+        Raises:
+            IdempotencyConflict: the key was used for another request.
+        """
+        try:
+            return await self._log.commit(task_id, Change(guard=_IMPOSSIBLE, key=key))
+        except (GuardFailed, NotHot):
+            return None
+
+    async def current(self, task_id: str) -> Stored:
+        """The open hot copy; a cold task is brought back first.
+
+        Raises:
+            TaskNotFound.
+        """
+        for _ in range(TRIES):
+            stored = await self._log.get(task_id)
+            if stored is not None:
+                return stored
+            if not await self._rehydrate(task_id):
+                break
+        raise TaskNotFound(task_id)
+
+    def announce(self, committed: Committed) -> None:
+        """Ring for a commit; cheap, and never fails it."""
+        stored, entries = committed.stored, committed.entries
+        task = stored.record.task
+        bell = Bell(
+            channel=task.id,
+            task_id=task.id,
+            epoch=stored.segments[-1].epoch,
+            first_index=stored.last_index + 1 - len(entries),
+            last_index=stored.last_index,
+            status=task.status,
+            created_at=task.created_at,
+            entries=entries,
+        )
+        self._hub.take(bell)
+        self._broadcast.publish(bell)
+        if entries and self._observers.events_committed:
+            self._observers.events_committed(task_id=task.id, events=[entry.event() for entry in entries])

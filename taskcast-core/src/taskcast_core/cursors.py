@@ -1,0 +1,70 @@
+"""Where a reader begins: a cursor becomes a log index and a filtered position, or the reason why it cannot."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+from taskcast_core.contracts.log_reader import LogReader
+from taskcast_core.filters import View
+from taskcast_core.ids import parse_event_id
+from taskcast_core.models import Cursor
+
+GapReason = Literal["epoch", "unknown_id", "ahead", "removed"]
+"""``epoch``: the id is of a log that was lost or deleted, or of another task's. ``unknown_id``: no log has such ids.
+``ahead``: an index beyond the newest. ``removed``: cleanup took away something that nothing later makes up for.
+"""
+
+
+@frozen
+class Start:
+    """Where to go on reading.
+
+    Attributes:
+        after: log index up to which everything has been seen. position: filtered index of what comes next.
+        is_resumed: a cursor was given and honoured. gap: a cursor was given and cannot be honoured.
+    """
+
+    after: int = -1
+    position: int = 0
+    is_resumed: bool = False
+    gap: GapReason | None = None
+
+
+def is_given(cursor: Cursor | None) -> bool:
+    """Whether a cursor says anything; an empty id and a timestamp of 0 do not (wire spec, sse section 4)."""
+    return cursor is not None and (bool(cursor.id) or cursor.index is not None or bool(cursor.timestamp))
+
+
+async def resolve(
+    reader: LogReader,
+    task_id: str,
+    cursor: Cursor | None,
+    view: View,
+    *,
+    epoch: int,
+    head: int,
+    by_raw_index: bool = False,
+) -> Start:
+    """Find the place of a cursor in the log of ``epoch``, whose newest index is ``head``.
+
+    ``id`` goes before ``timestamp``; ``index`` applies in addition to either. It is a filtered index on streams and the
+    log's own (``by_raw_index``) in history. An index inside the log cannot prove its epoch.
+    """
+    if cursor is None or not is_given(cursor):
+        return Start()
+    after = -1
+    if cursor.id:
+        located = await reader.locate(task_id, cursor.id, epoch=epoch)
+        if located is None:
+            return Start(gap="unknown_id" if parse_event_id(cursor.id) is None else "epoch")
+        after = located
+    elif cursor.timestamp:
+        after = await reader.seek_time(task_id, cursor.timestamp, epoch=epoch)
+    if cursor.index is not None and cursor.index >= 0:
+        index = cursor.index if by_raw_index else await reader.seek(task_id, view, cursor.index, epoch=epoch)
+        if index is None or index > head:
+            return Start(gap="ahead")
+        after = max(after, index)
+    return Start(after, await reader.count(task_id, view, after + 1, epoch=epoch), is_resumed=True)

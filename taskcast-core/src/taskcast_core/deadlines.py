@@ -1,0 +1,107 @@
+"""What happens by time: execution deadlines, wake-ups, cleanup and retention, the end of deletions.
+
+Any node may run this; timers are claimed from the store under a lease, and what is done about one is guarded by the
+record it was read from, so that doing it twice does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from attrs import frozen
+
+from taskcast_core.clock import Clock
+from taskcast_core.contracts.followers import Deadlines, Due
+from taskcast_core.contracts.task_log import TimerKind
+from taskcast_core.errors import StoreUnavailable, TaskcastError
+
+_log = logging.getLogger(__name__)
+
+Action = Callable[[Due], Awaitable[None]]
+
+
+@frozen
+class SweepSettings:
+    """Rhythm and bounds of the sweeper.
+
+    Attributes:
+        interval_s: how often it looks, at the latest; timers set by this process are met on time.
+        batch: due timers per look and kind. lease_ms: how long others leave a claimed timer alone.
+    """
+
+    interval_s: float = 5.0
+    batch: int = 100
+    lease_ms: int = 30_000
+
+
+class Sweeper:
+    """Runs the action of each kind of timer that has run out."""
+
+    def __init__(
+        self, store: Deadlines, clock: Clock, actions: Mapping[TimerKind, Action], settings: SweepSettings
+    ) -> None:
+        self._store, self._clock, self._actions, self._settings = store, clock, actions, settings
+        self._wanted: float | None = None  # monotonic seconds of the earliest timer that this process knows of
+        self._changed = asyncio.Event()
+
+    def expect(self, in_ms: int) -> None:
+        """A timer was set that runs out in so many ms: look then, if that is before the next look."""
+        wanted = self._clock.monotonic() + max(in_ms, 0) / 1000
+        if self._wanted is None or wanted < self._wanted:
+            self._wanted = wanted
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Sweep for ever; a failing store delays, a failing action concerns its own timer only."""
+        while True:
+            await self._pause()
+            try:
+                await self.sweep()
+            except StoreUnavailable as error:
+                _log.warning("deadlines wait: %s", error)
+
+    async def _pause(self) -> None:
+        ends = self._clock.monotonic() + self._settings.interval_s
+        while True:
+            self._changed.clear()
+            until = ends if self._wanted is None else min(ends, self._wanted)
+            wait = until - self._clock.monotonic()
+            if wait <= 0:
+                break
+            try:
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+            except TimeoutError:
+                break
+        self._wanted = None
+
+    async def sweep(self) -> int:
+        """Act on everything that is due now, once: how many timers that was.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+        """
+        done = 0
+        for kind, action in self._actions.items():
+            while due := await self._store.due(kind, self._settings.batch, self._settings.lease_ms):
+                await self._act(action, due)
+                done += len(due)
+                if len(due) < self._settings.batch:
+                    break
+            upcoming = await self._store.next_due(kind)
+            if upcoming is not None and upcoming > self._clock.now_ms():
+                self.expect(min(upcoming - self._clock.now_ms(), int(self._settings.interval_s * 1000)))
+        return done
+
+    async def _act(self, action: Action, due: Sequence[Due]) -> None:
+        for one in due:
+            try:
+                await action(one)
+            except StoreUnavailable:
+                raise
+            except TaskcastError as error:
+                _log.info("timer %s of %s: %s", one.kind, one.task_id, error)
+            except Exception:  # noqa: BLE001 - one timer must not stop the others
+                _log.exception("timer %s of %s failed", one.kind, one.task_id)

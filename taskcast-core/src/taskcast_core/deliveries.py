@@ -1,0 +1,53 @@
+"""What a subscription hands to its reader: entries with their place in the reader's view, in shareable batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from attrs import define, evolve, field
+
+from taskcast_core.entries import GAP_TYPE, Entry, Origin
+from taskcast_core.models import Event, EventDraft, TaskStatus
+
+
+class Delivery(NamedTuple):
+    """One entry as one view shows it.
+
+    Attributes:
+        position: its filtered index. is_snapshot: the payload is the series' total. is_gap: a gap frame; not of the
+        log, has no id.
+    """
+
+    entry: Entry
+    position: int
+    is_snapshot: bool = False
+    is_gap: bool = False
+
+    def event(self) -> Event:
+        """As the public model; a gap's ``id`` is empty."""
+        event = self.entry.event()
+        return evolve(event, series_snapshot=True) if self.is_snapshot else event
+
+
+@define
+class Batch:
+    """Consecutive deliveries. Readers of one view at one position are handed the very same object.
+
+    Attributes:
+        after: log index up to which the reader has seen everything now. position: filtered index of what comes next.
+        ended: the terminal status, when nothing can follow. memo: whatever an encoder wants to make only once.
+    """
+
+    deliveries: Sequence[Delivery]
+    after: int
+    position: int
+    ended: TaskStatus | None = None
+    memo: dict[object, bytes] = field(factory=dict)
+
+
+def gap(origin: Origin, reason: str, *, next_index: int, next_position: int, epoch: int, timestamp: int) -> Delivery:
+    """The frame that says: what you resumed from is not (all) there; here is everything that is."""
+    data = {"reason": reason, "nextIndex": next_index, "epoch": epoch}
+    entry = Entry(origin, next_index - 1, timestamp, EventDraft(GAP_TYPE, "warn", data), given_id="")
+    return Delivery(entry, next_position - 1, is_gap=True)

@@ -1,0 +1,480 @@
+"""``TaskEngine``: the one door to everything. Thin verbs that validate, commit, ring and tell the observers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar, overload
+
+from attrs import field, frozen
+
+from taskcast_core import states, transfer, wire
+from taskcast_core.callbacks import OnDone, OnError, OnEvent, Unsubscribe, follow_with_callbacks
+from taskcast_core.clock import Clock
+from taskcast_core.commits import Commits
+from taskcast_core.contracts.broadcast import Broadcast
+from taskcast_core.contracts.followers import Deadlines, Followers
+from taskcast_core.contracts.listing import Listing, ListPage, ListQuery
+from taskcast_core.contracts.long_term import LongTermStore
+from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, LogLimits, Stored, TaskLog, TimerKind
+from taskcast_core.deadlines import Action, Sweeper, SweepSettings
+from taskcast_core.errors import GuardFailed, InvalidInput, NoBlockedRequest, NotBlocked, TaskEnded, TaskNotFound
+from taskcast_core.filters import View
+from taskcast_core.followers import Follower, FollowerSettings, Handler
+from taskcast_core.global_stream import GlobalStream
+from taskcast_core.history import History, read_history
+from taskcast_core.hub import Hub, HubSettings
+from taskcast_core.ids import new_ulid
+from taskcast_core.lifecycle import Lifecycle
+from taskcast_core.models import (
+    BlockedRequest,
+    Cursor,
+    Event,
+    EventDraft,
+    JsonValue,
+    SubscribeFilter,
+    Task,
+    TaskArchive,
+    TaskInput,
+    TaskStatus,
+    TransitionInput,
+)
+from taskcast_core.observers import Observers
+from taskcast_core.retention import RetentionSettings
+from taskcast_core.subscription import Subscription
+
+T = TypeVar("T")
+
+PUBLISH_KEY_MS = 10 * 60 * 1000
+"""How long the idempotency key of a publish is remembered."""
+REPLY_KEY_MS = 24 * 3600 * 1000
+"""How long those of creations and transitions are."""
+SHUTDOWN_S = 10.0
+"""How long closing waits for followers and observers to finish what they have begun."""
+
+
+class ShortTermStore(TaskLog, Listing, Deadlines, Followers, Protocol):
+    """What the engine asks of a hot store."""
+
+
+@frozen
+class EngineSettings:
+    """Bounds and rhythms of an engine.
+
+    Attributes:
+        background: run deadlines, cleanup and followers in this process (any number of processes may).
+        max_lag: a reader that is this many entries behind is closed, with a cursor that can be resumed.
+        max_batch: events per publish.
+    """
+
+    background: bool = True
+    limits: LogLimits = field(factory=LogLimits)
+    hub: HubSettings = field(factory=HubSettings)
+    sweep: SweepSettings = field(factory=SweepSettings)
+    follower: FollowerSettings = field(factory=FollowerSettings)
+    retention: RetentionSettings = field(factory=RetentionSettings)
+    max_lag: int = 1_000_000
+    max_batch: int = 10_000
+
+
+class TaskEngine:
+    """Tracks tasks and streams their progress; usable with no server at all.
+
+    An async context manager: background work and subscriptions live while it is open. Stores and broadcast are the
+    caller's: the engine neither opens nor closes them (``open_engine`` does both from a config).
+
+    Args:
+        hooks: lifecycle observers: objects with methods named like hooks, or what ``Plugins`` collected.
+        handlers: followers of the log to run, e.g. the server's webhook deliverer.
+    """
+
+    def __init__(
+        self,
+        *,
+        broadcast: Broadcast,
+        short_term_store: ShortTermStore,
+        long_term_store: LongTermStore | None = None,
+        hooks: object = None,
+        handlers: Sequence[Handler] = (),
+        settings: EngineSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or EngineSettings()
+        self.store, self.long_term_store, self.broadcast = short_term_store, long_term_store, broadcast
+        self.observers = Observers.of(hooks)
+        self._clock = clock or Clock()
+        self._owner = new_ulid(self._clock.now_ms())
+        self.hub = Hub(short_term_store, short_term_store, broadcast, self.settings.hub)
+        self._commits = Commits(short_term_store, self.hub, broadcast, self.observers, self._rehydrate)
+        self._followers = [self._follower(handler) for handler in handlers]
+        self._lifecycle = Lifecycle(
+            short_term_store,
+            short_term_store,
+            long_term_store,
+            self._commits,
+            self.observers,
+            follower_kinds=[handler.kind for handler in handlers],
+            retention_settings=self.settings.retention,
+            limits=self.settings.limits,
+            expect=self._expect,
+        )
+        actions: dict[TimerKind, Action] = {
+            "ttl": self._lifecycle.on_ttl,
+            "resume": self._lifecycle.on_resume,
+            "cleanup": self._lifecycle.on_cleanup,
+            "purge": self._lifecycle.on_purge,
+        }
+        self.sweeper = Sweeper(short_term_store, self._clock, actions, self.settings.sweep)
+        self._stack: AsyncExitStack | None = None
+
+    def _follower(self, handler: Handler) -> Follower:
+        return Follower(self.store, self.store, self.store, handler, self._owner, self.settings.follower)
+
+    # ── Life ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen, and to work in the background if the settings say so."""
+        stack = AsyncExitStack()
+        async with stack:
+            stack.push_async_callback(self.observers.aclose, SHUTDOWN_S)
+            await stack.enter_async_context(self.hub.running())
+            if self.settings.background:
+                loops = [self.sweeper.run(), *(follower.run() for follower in self._followers)]
+                stack.push_async_callback(self._stop, [asyncio.create_task(loop) for loop in loops])
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stack is not None:
+            await self._stack.aclose()
+
+    async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
+        """Let followers finish what they hold, then stop all loops."""
+        await asyncio.gather(*(follower.drain(SHUTDOWN_S) for follower in self._followers))
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+    def _expect(self, in_ms: int) -> None:
+        self.sweeper.expect(in_ms)
+
+    def now_ms(self) -> int:
+        """The store's time (Unix ms); what tasks and events are stamped with."""
+        return self.store.now_ms()
+
+    # ── Tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def create_task(
+        self,
+        task: TaskInput | Mapping[str, Any] | None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> Task:
+        """Create a pending task from a ``TaskInput``, a mapping in wire names, or keyword arguments.
+
+        Raises:
+            InvalidInput: a field is wrong. TaskExists, TaskDeleting: about a given ``id``. IdempotencyConflict.
+        """
+        given = as_model(TaskInput, task, fields)
+        check_task_input(given)
+        key = self._key("create", "", idempotency_key, given, REPLY_KEY_MS)
+        created, _ = await self._lifecycle.create(given, key)
+        return created
+
+    async def get_task(self, task_id: str) -> Task | None:
+        """The task, hot or cold; None when there is none."""
+        stored = await self._stored(task_id)
+        return stored.task if stored else None
+
+    async def list_tasks(self, query: ListQuery | None = None, **filters: Any) -> ListPage:
+        """A page of tasks, newest first; keyword arguments are the fields of ``ListQuery``.
+
+        Raises:
+            InvalidInput: the cursor is not one of ours.
+        """
+        return await self.store.list(query or ListQuery(**filters))
+
+    async def transition_task(
+        self,
+        task_id: str,
+        status: TaskStatus,
+        given: TransitionInput | Mapping[str, Any] | None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        assignment_id: str | None = None,
+        **fields: Any,
+    ) -> Task:
+        """Move a task to a status, with result, error and what else comes along.
+
+        Raises:
+            InvalidInput, TaskNotFound, InvalidTransition, StaleAssignment, IdempotencyConflict, Conflict.
+        """
+        if status not in states.ALL:
+            raise InvalidInput([("status", "expected one of " + ", ".join(states.ALL))])
+        payload = as_model(TransitionInput, given, fields)
+        check_positive(payload.ttl, "ttl")
+        check_positive(payload.resume_after_ms, "resumeAfterMs")
+        key = self._key("transition", task_id, idempotency_key, (status, payload), REPLY_KEY_MS)
+        committed = await self._lifecycle.transition(task_id, status, payload, key=key, assignment_id=assignment_id)
+        self._notify(committed)
+        return committed.stored.task
+
+    async def resolve_task(self, task_id: str, data: JsonValue = None) -> Task:
+        """Answer a blocked task: it runs on, with the answer as its result (a plain value as ``{"resolution": …}``).
+
+        Raises:
+            TaskNotFound. NotBlocked: it is not blocked. InvalidTransition: somebody else was faster.
+        """
+        task = await self.get_task(task_id)
+        if task is None:
+            raise TaskNotFound(task_id)
+        if task.status != "blocked":
+            raise NotBlocked(task_id)
+        result = data if isinstance(data, dict) else {"resolution": data}
+        committed = await self._lifecycle.transition(
+            task_id, "running", TransitionInput(result=result), only_if=lambda stored: stored.task.status == "blocked"
+        )
+        self._notify(committed)
+        return committed.stored.task
+
+    async def get_blocked_request(self, task_id: str) -> BlockedRequest:
+        """The question that a blocked task waits with.
+
+        Raises:
+            TaskNotFound. NoBlockedRequest: it is not blocked, or was blocked without one.
+        """
+        task = await self.get_task(task_id)
+        if task is None:
+            raise TaskNotFound(task_id)
+        if task.status != "blocked" or task.blocked_request is None:
+            raise NoBlockedRequest(task_id)
+        return task.blocked_request
+
+    async def delete_task(self, task_id: str) -> None:
+        """Remove a task and its history from every tier; a live one is cancelled first, so that its readers end.
+
+        Raises:
+            TaskNotFound.
+        """
+        await self._lifecycle.delete(task_id)
+
+    # ── Events ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def publish_event(
+        self,
+        task_id: str,
+        event: EventDraft | Mapping[str, Any] | None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        assignment_id: str | None = None,
+        **fields: Any,
+    ) -> Event:
+        """Append one event to a live task's log.
+
+        Raises:
+            InvalidInput, TaskNotFound, TaskEnded, LimitExceeded, StaleAssignment, IdempotencyConflict, ReplyExpired.
+        """
+        draft = as_model(EventDraft, event, fields)
+        committed = await self.append(task_id, (draft,), idempotency_key=idempotency_key, assignment_id=assignment_id)
+        return committed.entries[0].event()
+
+    async def publish_events(
+        self,
+        task_id: str,
+        events: Sequence[EventDraft | Mapping[str, Any]],
+        *,
+        idempotency_key: str | None = None,
+        assignment_id: str | None = None,
+    ) -> list[Event]:
+        """Append several events in order, all or none. Raises as ``publish_event``."""
+        drafts = tuple(as_model(EventDraft, event, {}, path=f"[{at}]") for at, event in enumerate(events))
+        committed = await self.append(task_id, drafts, idempotency_key=idempotency_key, assignment_id=assignment_id)
+        return [entry.event() for entry in committed.entries]
+
+    async def append(
+        self,
+        task_id: str,
+        drafts: tuple[EventDraft, ...],
+        *,
+        idempotency_key: str | None = None,
+        assignment_id: str | None = None,
+    ) -> Committed:
+        """``publish_events`` for callers that want the entries as they were committed. Raises as ``publish_event``."""
+        if len(drafts) > self.settings.max_batch:
+            raise InvalidInput(f"at most {self.settings.max_batch} events at once")
+        key = self._key("publish", task_id, idempotency_key, drafts, PUBLISH_KEY_MS)
+        change = Change(drafts, None, Guard(states.LIVE, None, assignment_id), key, self.settings.limits)
+        try:
+            committed = await self._commits.commit(task_id, change)
+        except GuardFailed as failed:
+            raise TaskEnded(task_id, failed.stored.task.status) from None
+        self._notify(committed)
+        return committed
+
+    def _notify(self, committed: Committed) -> None:
+        if committed.stored.record.lanes:
+            for follower in self._followers:
+                follower.notify()
+
+    # ── Reading ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    def subscribe(self, task_id: str, filter: SubscribeFilter | Mapping[str, Any] | None = None) -> Subscription: ...
+
+    @overload
+    def subscribe(
+        self,
+        task_id: str,
+        filter: SubscribeFilter | Mapping[str, Any] | None = None,
+        *,
+        on_event: OnEvent,
+        on_done: OnDone | None = None,
+        on_error: OnError | None = None,
+    ) -> Unsubscribe: ...
+
+    def subscribe(
+        self,
+        task_id: str,
+        filter: SubscribeFilter | Mapping[str, Any] | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        on_done: OnDone | None = None,
+        on_error: OnError | None = None,
+    ) -> Subscription | Unsubscribe:
+        """Follow a task: what has been, then what comes, each event once and in order, until it has ended.
+
+        ``async for event in engine.subscribe(task_id)``; or with callbacks, and a handle that unsubscribes. The filter
+        may be a mapping in wire names. TaskNotFound is raised when reading begins (or goes to ``on_error``).
+        """
+        wanted = as_model(SubscribeFilter, filter, {})
+        subscription = Subscription(self.hub, self.store, task_id, wanted, max_lag=self.settings.max_lag)
+        if on_event is None:
+            return subscription
+        return follow_with_callbacks(subscription, on_event, on_done, on_error)
+
+    def subscribe_all(self, view: View | None = None, may_see: Callable[[str], bool] = lambda _: True) -> GlobalStream:
+        """Follow all tasks that are created from now on, on any node (an async context manager)."""
+        return GlobalStream(self.hub, self.store, view or View(), may_see)
+
+    async def get_history(
+        self,
+        task_id: str,
+        *,
+        since: Cursor | None = None,
+        types: Collection[str] | None = None,
+        levels: Collection[str] | None = None,
+        limit: int | None = None,
+        series_format: str = "delta",
+    ) -> list[Event]:
+        """Past events; ``since.index`` is the log's own index, ``limit`` applies before the filters.
+
+        Raises:
+            TaskNotFound.
+        """
+        history = await self.read_history(
+            task_id, since=since, view=View(types, levels), limit=limit, collapse=series_format == "accumulated"
+        )
+        return [delivery.event() for delivery in history.deliveries]
+
+    async def read_history(
+        self,
+        task_id: str,
+        *,
+        since: Cursor | None = None,
+        view: View | None = None,
+        limit: int | None = None,
+        collapse: bool = False,
+    ) -> History:
+        """``get_history`` for callers that want entries, and to know of a cursor that could not be honoured."""
+        stored = await self._stored(task_id)
+        if stored is None:
+            raise TaskNotFound(task_id)
+        return await read_history(self.store, stored, since=since, view=view or View(), limit=limit, collapse=collapse)
+
+    # ── Archives ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def export_archive(self, task_id: str) -> TaskArchive:
+        """A task with its whole history.
+
+        Raises:
+            TaskNotFound.
+        """
+        stored = await self._stored(task_id)
+        if stored is None:
+            raise TaskNotFound(task_id)
+        return await transfer.export(self.store, stored, self.now_ms())
+
+    async def import_archive(
+        self, archive: TaskArchive | Mapping[str, Any], *, overwrite: bool = False
+    ) -> transfer.ImportResult:
+        """Bring a task in, all or nothing; its events keep their ids. Nobody is told.
+
+        Raises:
+            InvalidArchive: naming the first defect. TaskExists: and ``overwrite`` was not asked for. TaskDeleting.
+        """
+        parsed = archive if isinstance(archive, TaskArchive) else transfer.parse(archive)
+        record = self._lifecycle.first_record(parsed.task, self.now_ms())
+        existed = await self._stored(parsed.task.id) is not None
+        await self.store.load(transfer.log_copy(parsed, record), overwrite=overwrite)
+        return transfer.ImportResult(parsed.task.id, len(parsed.events), existed)
+
+    # ── Inside ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _stored(self, task_id: str) -> Stored | None:
+        return await self.store.get(task_id)
+
+    async def _rehydrate(self, task_id: str) -> bool:
+        return False
+
+    def _key(self, verb: str, task_id: str, caller_key: str | None, request: object, ttl_ms: int) -> Key | None:
+        """The caller's key, told apart by verb and task; callers of several principals put theirs into the key."""
+        if caller_key is None:
+            return None
+        body = hashlib.blake2b(repr(request).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        return Key(f"{verb}\x1f{task_id}\x1f{caller_key}", body, ttl_ms)
+
+
+def as_model(cls: type[T], value: object, fields: Mapping[str, Any], path: str = "") -> T:
+    """A model from one of its kind, from a mapping in wire names, or from keyword arguments.
+
+    Raises:
+        InvalidInput: with the path of each fault.
+    """
+    if isinstance(value, cls) and not fields:
+        return value
+    base: dict[str, Any] = dict(value) if isinstance(value, Mapping) else wire.to_wire(value) if value else {}
+    for name, given in fields.items():
+        base[wire.camel(name)] = wire.to_wire(given)
+    try:
+        return wire.from_wire(base, cls)
+    except InvalidInput as error:
+        raise InvalidInput(
+            [(path + ("." if path and where else "") + where, why) for where, why in error.details]
+        ) from None
+
+
+def check_task_input(given: TaskInput) -> None:
+    """What a type cannot say about the input of a new task.
+
+    Raises:
+        InvalidInput.
+    """
+    check_positive(given.ttl, "ttl")
+    check_positive(given.cost, "cost")
+    if given.id == "":
+        raise InvalidInput([("id", "must not be empty")])
+
+
+def check_positive(value: int | None, path: str) -> None:
+    """Raise InvalidInput if a number is given and not positive."""
+    if value is not None and value <= 0:
+        raise InvalidInput([(path, "expected a positive integer")])

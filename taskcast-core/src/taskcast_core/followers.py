@@ -1,0 +1,166 @@
+"""The loop of a background consumer of logs: claim a dirty lane, read on from its cursor, hand over, acknowledge.
+
+A crash repeats work and never loses any: the cursor moves only by ``ack`` and ``defer``, under a lease. One owner per
+lane at a time keeps its order; lanes are worked on side by side, a bounded number at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import evolve, frozen
+
+from taskcast_core.backoff import Backoff
+from taskcast_core.contracts.followers import Dirty, FollowerKind, Followers
+from taskcast_core.contracts.log_reader import LogReader
+from taskcast_core.contracts.task_log import Stored, TaskLog
+from taskcast_core.entries import Entry, Hole
+from taskcast_core.errors import EpochChanged, NotHot, StoreUnavailable, TicketRefused
+
+_log = logging.getLogger(__name__)
+
+
+@frozen
+class Progress:
+    """How far a handler got with a page.
+
+    Attributes:
+        last_index: newest index that is done with. retry_at: the rest waits until then (store's ms), after ``attempt``
+        tries; None: all of the page is done.
+    """
+
+    last_index: int
+    attempt: int = 0
+    retry_at: int | None = None
+
+
+class Handler(Protocol):
+    """What a follower does with the entries of a lane."""
+
+    kind: FollowerKind
+
+    async def handle(self, dirty: Dirty, stored: Stored | None, items: Sequence[Entry | Hole]) -> Progress:
+        """Take the items behind the lane's cursor (possibly none: then only the record is new).
+
+        ``stored`` is None for a task that is being deleted. Must be idempotent: after a crash items come again. An
+        exception gives the lane back untouched; it is tried again later.
+        """
+
+
+@frozen
+class FollowerSettings:
+    """Rhythm and bounds of a follower.
+
+    Attributes:
+        poll_s: how often it looks for lanes that other processes marked. lanes: worked on at once. page: items read.
+    """
+
+    poll_s: float = 1.0
+    lanes: int = 32
+    page: int = 200
+    lease_ms: int = 30_000
+
+
+class Follower:
+    """Runs one handler over all dirty lanes of its kind."""
+
+    def __init__(
+        self,
+        log: TaskLog,
+        reader: LogReader,
+        followers: Followers,
+        handler: Handler,
+        owner: str,
+        settings: FollowerSettings | None = None,
+    ) -> None:
+        self._log, self._reader, self._followers = log, reader, followers
+        self._handler, self._owner = handler, owner
+        self.settings = settings or FollowerSettings()
+        self._news = asyncio.Event()
+        self._working: set[asyncio.Task[None]] = set()
+
+    def notify(self) -> None:
+        """A lane of this kind may have been marked by this process."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        backoff = Backoff(first_s=0.2, most_s=30.0)
+        try:
+            while True:
+                self._news.clear()
+                try:
+                    claimed = await self._claim()
+                    backoff.reset()
+                except StoreUnavailable as error:
+                    _log.warning("%s follower waits: %s", self._handler.kind, error)
+                    await backoff.wait()
+                    continue
+                if not claimed:
+                    await self._pause()
+        finally:
+            for task in self._working:
+                task.cancel()
+            await asyncio.gather(*self._working, return_exceptions=True)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Let the work that has begun end, for at most so long."""
+        if self._working:
+            await asyncio.wait(self._working, timeout=deadline_s)
+
+    async def _claim(self) -> bool:
+        room = self.settings.lanes - len(self._working)
+        if room <= 0:
+            await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        claimed = await self._followers.claim_dirty(self._handler.kind, self._owner, room, self.settings.lease_ms)
+        for dirty in claimed:
+            task = asyncio.get_running_loop().create_task(self._work(dirty))
+            self._working.add(task)
+            task.add_done_callback(self._finished)
+        return bool(claimed)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._working.discard(task)
+        self._news.set()  # the lane may have been marked again meanwhile
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self.settings.poll_s):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+    async def _work(self, dirty: Dirty) -> None:
+        try:
+            await self._follow(dirty)
+        except (TicketRefused, EpochChanged):
+            _log.debug("lane %s of %s is somebody else's now", dirty.lane, dirty.task_id)
+        except StoreUnavailable as error:
+            _log.warning("lane %s of %s waits: %s", dirty.lane, dirty.task_id, error)
+        except Exception:  # noqa: BLE001 - one lane must not stop the others
+            # The lease runs out, and the lane is tried again.
+            _log.exception("lane %s of %s failed", dirty.lane, dirty.task_id)
+
+    async def _follow(self, dirty: Dirty) -> None:
+        while True:
+            stored = None if dirty.deleted else await self._log.get(dirty.task_id)
+            try:
+                page = await self._reader.read(
+                    dirty.task_id, epoch=dirty.epoch, after=dirty.cursor, limit=self.settings.page
+                )
+            except NotHot:
+                return  # purged or released under a lane that had nothing left to do
+            progress = await self._handler.handle(dirty, stored, page.items)
+            rev = stored.rev if stored else dirty.task_rev
+            if progress.retry_at is not None:
+                await self._followers.defer(dirty, progress.last_index, progress.attempt, progress.retry_at)
+                return
+            dirty = evolve(dirty, cursor=max(progress.last_index, dirty.cursor), attempt=0)
+            if page.last >= page.log_last:
+                await self._followers.ack(dirty, dirty.cursor, rev)
+                return
+            await self._followers.renew(dirty, self.settings.lease_ms)

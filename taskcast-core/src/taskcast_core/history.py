@@ -1,0 +1,78 @@
+"""Past events in one reply: after a cursor, filtered, limited, collapsed if wanted (wire spec, events 5 and 6).
+
+The order is the reference's: the limit is applied to the entries as they are stored, before filtering and before
+collapsing, so that pages of ``limit`` entries walk through a log without a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from taskcast_core.contracts.log_reader import LogReader
+from taskcast_core.contracts.task_log import Stored
+from taskcast_core.cursors import GapReason, resolve
+from taskcast_core.deliveries import Delivery
+from taskcast_core.entries import Entry
+from taskcast_core.filters import View
+from taskcast_core.models import Cursor
+from taskcast_core.presentation import accumulates
+
+PAGE = 1000
+
+
+@frozen
+class History:
+    """A stretch of history. ``gap``: why the cursor could not be honoured (the stretch then begins at the start)."""
+
+    deliveries: tuple[Delivery, ...]
+    gap: GapReason | None = None
+
+
+async def read_history(
+    reader: LogReader,
+    stored: Stored,
+    *,
+    since: Cursor | None,
+    view: View,
+    limit: int | None,
+    collapse: bool,
+) -> History:
+    """The events of a task after a cursor; ``since.index`` is the log's own index here."""
+    task_id, epoch = stored.task.id, stored.epoch
+    start = await resolve(reader, task_id, since, View(), epoch=epoch, head=stored.last_index, by_raw_index=True)
+    entries = await _entries(reader, task_id, epoch, start.after, limit)
+    visible = [entry for entry in entries if view.matches(entry.type, entry.level)]
+    if not collapse:
+        return History(tuple(Delivery(entry, entry.index) for entry in visible), start.gap)
+    return History(tuple(await _collapse(reader, task_id, epoch, visible)), start.gap)
+
+
+async def _entries(reader: LogReader, task_id: str, epoch: int, after: int, limit: int | None) -> Sequence[Entry]:
+    entries: list[Entry] = []
+    while limit is None or len(entries) < limit:
+        page = await reader.read(task_id, epoch=epoch, after=after, limit=PAGE)
+        if not page.items:
+            break
+        entries += [item for item in page.items if isinstance(item, Entry)]
+        after = page.last
+    return entries[:limit]
+
+
+async def _collapse(reader: LogReader, task_id: str, epoch: int, entries: Sequence[Entry]) -> list[Delivery]:
+    """Each accumulate series as one snapshot of its present total, where it first occurs."""
+    states = (await reader.series(task_id, epoch=epoch)).states
+    seen: set[str] = set()
+    shown: list[Delivery] = []
+    for entry in entries:
+        if not accumulates(entry) or entry.series_id is None:
+            shown.append(Delivery(entry, entry.index))
+        elif entry.series_id not in seen:
+            seen.add(entry.series_id)
+            newest = max(states[entry.series_id].last_by_kind.values())
+            page = await reader.read(task_id, epoch=epoch, after=newest - 1, limit=1)
+            last = next(item for item in page.items if isinstance(item, Entry))
+            total = await reader.fold(task_id, entry.series_id, newest, epoch=epoch)
+            shown.append(Delivery(last.with_data(total), newest, is_snapshot=True))
+    return shown

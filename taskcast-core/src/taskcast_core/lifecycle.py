@@ -1,0 +1,261 @@
+"""The life of a task: created, moved from status to status by callers and by time, cleaned up, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+
+from attrs import evolve
+
+from taskcast_core import retention
+from taskcast_core.commits import Commits
+from taskcast_core.contracts.followers import Due, FollowerKind, Followers
+from taskcast_core.contracts.long_term import LongTermStore
+from taskcast_core.contracts.task_log import (
+    Change,
+    Committed,
+    Guard,
+    Key,
+    LogLimits,
+    Record,
+    Stored,
+    TaskLog,
+    TimerKind,
+    TrimRule,
+)
+from taskcast_core.errors import (
+    EpochChanged,
+    InvalidTransition,
+    NotHot,
+    StaleAssignment,
+    TaskExists,
+    TaskNotFound,
+)
+from taskcast_core.ids import new_ulid
+from taskcast_core.models import Task, TaskInput, TaskStatus, TransitionInput
+from taskcast_core.observers import Observers
+from taskcast_core.retention import RetentionSettings
+from taskcast_core.transitions import timers, transition, transition_events
+
+LINGER_MS = 60_000
+"""So long may streams that were open at a deletion read on to their end."""
+TOMBSTONE_MS = 24 * 3600 * 1000
+"""So long is it remembered that an id was deleted."""
+TRIM_BATCH = 10_000
+"""Entries removed in one atomic step."""
+
+
+class Lifecycle:
+    """Creates, moves and removes tasks. ``expect`` is told when (in ms) a timer that was set runs out."""
+
+    def __init__(
+        self,
+        log: TaskLog,
+        followers: Followers,
+        cold: LongTermStore | None,
+        commits: Commits,
+        observers: Observers,
+        *,
+        follower_kinds: Collection[FollowerKind],
+        retention_settings: RetentionSettings,
+        limits: LogLimits,
+        expect: Callable[[int], None],
+    ) -> None:
+        self._log, self._followers, self._cold, self._commits = log, followers, cold, commits
+        self._observers, self._kinds, self._expect = observers, follower_kinds, expect
+        self._retention, self._limits = retention_settings, limits
+
+    # ── Create ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def create(self, given: TaskInput, key: Key | None) -> tuple[Task, bool]:
+        """Make a task: it, and whether that is the repeated reply of an earlier call with the same key.
+
+        Raises:
+            TaskExists, TaskDeleting, IdempotencyConflict.
+        """
+        now = self._log.now_ms()
+        task_id = given.id or new_ulid(now)
+        if key is not None:
+            task_id = await self._log.reserve(key, task_id)
+        if given.id is not None and self._cold is not None and await self._cold.get(task_id) is not None:
+            raise TaskExists(task_id)
+        committed = await self._log.create(self.first_record(new_task(given, task_id, now), now), key)
+        if not committed.replayed:
+            self._commits.announce(committed)
+            self._set_alarm(committed.stored.record)
+            if self._observers.task_created:
+                self._observers.task_created(task=committed.stored.task)
+        return committed.stored.task, committed.replayed
+
+    def first_record(self, task: Task, now: int) -> Record:
+        """The record of a new or imported task."""
+        return Record(task, self._timers(None, {}, task, now), self._lanes(task))
+
+    def _lanes(self, task: Task) -> tuple[str, ...]:
+        lanes: list[str] = []
+        if "archive" in self._kinds:
+            lanes.append("archive")
+        if "settle" in self._kinds and (task.assign_mode or "external") != "external":
+            lanes.append("settle")
+        if "webhook" in self._kinds:
+            lanes += [f"webhook:{number}" for number in range(len(task.webhooks or ()))]
+        return tuple(lanes)
+
+    def _timers(
+        self, before: Task | None, previous: Mapping[TimerKind, int], after: Task, now: int
+    ) -> dict[TimerKind, int]:
+        due = timers(before, previous, after, now)
+        cleanup = retention.next_due(after, self._retention, now - 1)
+        if cleanup is not None:
+            due["cleanup"] = cleanup
+        return due
+
+    def _set_alarm(self, record: Record) -> None:
+        if record.timers:
+            self._expect(min(record.timers.values()) - self._log.now_ms())
+
+    # ── Move ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def transition(
+        self,
+        task_id: str,
+        to: TaskStatus,
+        given: TransitionInput,
+        *,
+        key: Key | None = None,
+        assignment_id: str | None = None,
+        only_if: Callable[[Stored], bool] | None = None,
+    ) -> Committed:
+        """Move a task to a status.
+
+        Raises:
+            TaskNotFound, InvalidTransition, StaleAssignment, IdempotencyConflict, Conflict.
+        """
+
+        def compute(stored: Stored) -> Change:
+            if assignment_id is not None and stored.task.assignment_id != assignment_id:
+                raise StaleAssignment(task_id, assignment_id)
+            if only_if is not None and not only_if(stored):
+                raise InvalidTransition(task_id, stored.task.status, to)
+            now = self._log.now_ms()
+            after = transition(stored.task, to, given, now)
+            due = self._timers(stored.task, stored.record.timers, after, now)
+            events = transition_events(stored.task, after, given)
+            record = Record(after, due, stored.record.lanes)
+            return Change(events, record, Guard(rev=stored.rev), key, self._limits)
+
+        try:
+            before, committed = await self._commits.update(task_id, compute)
+        except (InvalidTransition, StaleAssignment):
+            # A repeat of the very call that made this illegal gets the first reply.
+            repeated = await self._commits.recall(task_id, key) if key else None
+            if repeated is None:
+                raise
+            return repeated
+        if not committed.replayed:
+            self._set_alarm(committed.stored.record)
+            self._tell(before.task, committed.stored.task)
+        return committed
+
+    def _tell(self, before: Task, after: Task) -> None:
+        observers = self._observers
+        if after.status == "failed" and after.error is not None and observers.task_failed:
+            observers.task_failed(task=after, error=after.error)
+        if after.status == "timeout" and observers.task_timed_out:
+            observers.task_timed_out(task=after)
+        if observers.task_transitioned:
+            observers.task_transitioned(task=after, previous=before.status)
+
+    # ── Delete ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def delete(self, task_id: str) -> None:
+        """Remove a task from every tier; a live one is cancelled first, so that its readers end.
+
+        Raises:
+            TaskNotFound.
+        """
+        with suppress(InvalidTransition):  # it has ended already
+            await self.transition(task_id, "cancelled", TransitionInput())
+        stored = await self._log.get(task_id)
+        epoch = stored.epoch if stored else 0
+        if not await self._log.delete(task_id, linger_ms=LINGER_MS):
+            raise TaskNotFound(task_id)
+        if self._cold is not None:
+            await self._cold.delete(task_id, epoch)
+        self._expect(LINGER_MS)
+        if self._observers.task_deleted:
+            self._observers.task_deleted(task_id=task_id)
+
+    # ── By time ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def on_ttl(self, due: Due) -> None:
+        """The execution deadline has passed."""
+        await self.transition(due.task_id, "timeout", TransitionInput(), only_if=_still("ttl", due.due_at))
+
+    async def on_resume(self, due: Due) -> None:
+        """A blocked task wakes up by itself."""
+        await self.transition(due.task_id, "running", TransitionInput(), only_if=_still("resume", due.due_at))
+
+    async def on_purge(self, due: Due) -> None:
+        """The linger time of a deletion is over."""
+        await self._log.purge(due.task_id, tombstone_ms=TOMBSTONE_MS)
+
+    async def on_cleanup(self, due: Due) -> None:
+        """Cleanup rules or the general retention concern an ended task.
+
+        A task that a follower has not passed yet is left alone; its timer comes up again when its lease is over.
+        """
+        stored = await self._log.get(due.task_id)
+        if stored is None or not await self._followers.has_passed(due.task_id):
+            return
+        now = self._log.now_ms()
+        if retention.removes_task(stored.task, self._retention, now):
+            await self.delete(due.task_id)
+            return
+        for rule in retention.rules_for(stored.task, self._retention):
+            if retention.due_at(rule, stored.task) <= now:
+                await self._trim(stored, TrimRule.of(rule.event_filter, retention.ended_at(stored.task)))
+        await self._commits.update(due.task_id, lambda current: self._after_cleanup(current, now))
+
+    async def _trim(self, stored: Stored, rule: TrimRule) -> None:
+        try:
+            while await self._log.trim(stored.task.id, stored.epoch, rule, TRIM_BATCH) == TRIM_BATCH:
+                pass  # each round removes entries, so this ends with the log
+        except (NotHot, EpochChanged):
+            return
+
+    def _after_cleanup(self, stored: Stored, now: int) -> Change:
+        due = dict(stored.record.timers)
+        due.pop("cleanup", None)
+        upcoming = retention.next_due(stored.task, self._retention, now)
+        if upcoming is not None:
+            due["cleanup"] = upcoming
+        return Change(record=evolve(stored.record, timers=due), guard=Guard(rev=stored.rev))
+
+
+def new_task(given: TaskInput, task_id: str, now: int) -> Task:
+    """The pending task that an input asks for."""
+    return Task(
+        id=task_id,
+        status="pending",
+        created_at=now,
+        updated_at=now,
+        type=given.type,
+        params=given.params,
+        metadata=given.metadata,
+        ttl=given.ttl,
+        webhooks=given.webhooks,
+        cleanup=given.cleanup,
+        auth_config=given.auth_config,
+        tags=given.tags,
+        assign_mode=given.assign_mode,
+        cost=given.cost,
+        disconnect_policy=given.disconnect_policy,
+        priority=given.priority,
+        retry=given.retry,
+    )
+
+
+def _still(kind: TimerKind, due_at: int) -> Callable[[Stored], bool]:
+    """Whether the record still has the timer that ran out."""
+    return lambda stored: stored.record.timers.get(kind) == due_at

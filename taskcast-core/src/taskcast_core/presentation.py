@@ -1,0 +1,87 @@
+"""How a stretch of log looks to one reader: filtered, numbered, series folded where the reader needs a total."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from attrs import define
+
+from taskcast_core.contracts.log_reader import SeriesPage
+from taskcast_core.deliveries import Delivery
+from taskcast_core.entries import Entry, Hole
+from taskcast_core.filters import View
+
+
+def accumulates(entry: Entry) -> bool:
+    """Whether the entry adds to the text of a series."""
+    return entry.series_mode == "accumulate" and entry.series_id is not None
+
+
+def snapshot_places(page: SeriesPage, view: View) -> dict[str, int]:
+    """Per accumulate series, the index of its newest entry that the view lets through; none for the others."""
+    places: dict[str, int] = {}
+    for series_id, state in page.states.items():
+        visible = [index for kind, index in state.last_by_kind.items() if view.matches(*kind)]
+        if visible:
+            places[series_id] = max(visible)
+    return places
+
+
+@define
+class Presenter:
+    """Turns log items into deliveries; what it remembers in between is what makes a reader's place.
+
+    Attributes:
+        fold: gives an accumulate entry the series' total as payload. totals: the reader wants totals always.
+        position: filtered index of the next visible entry. due: series whose next entry goes as a snapshot.
+        snapshots, collapsed_upto: up to that index a series is shown only once, as a snapshot at its place.
+        all_series: what becomes due behind a hole that has swallowed parts of series.
+    """
+
+    view: View
+    fold: Callable[[Entry], Awaitable[Entry]]
+    totals: bool = False
+    position: int = 0
+    due: frozenset[str] = frozenset()
+    snapshots: Mapping[str, int] = {}
+    collapsed_upto: int = -1
+    all_series: frozenset[str] = frozenset()
+
+    async def present(self, items: Iterable[Entry | Hole]) -> list[Delivery]:
+        """The deliveries of the next items, which follow on those before."""
+        if self.view.is_everything and not (self.due or self.totals or self.all_series or self.collapsed_upto >= 0):
+            return self._present_plainly(items)
+        shown: list[Delivery] = []
+        for item in items:
+            if isinstance(item, Hole):
+                self.position += self.view.total(item.counts)
+                if item.cut_series and item.last > self.collapsed_upto:
+                    self.due |= self.all_series
+            elif self.view.matches(item.type, item.level):
+                delivery = await self._show(item)
+                self.position += 1
+                if delivery is not None:
+                    shown.append(delivery)
+        return shown
+
+    def _present_plainly(self, items: Iterable[Entry | Hole]) -> list[Delivery]:
+        shown: list[Delivery] = []
+        for item in items:
+            if isinstance(item, Hole):
+                self.position += self.view.total(item.counts)
+            else:
+                shown.append(Delivery(item, self.position))
+                self.position += 1
+        return shown
+
+    async def _show(self, entry: Entry) -> Delivery | None:
+        if not accumulates(entry) or entry.series_id is None:
+            return Delivery(entry, self.position)
+        if entry.index <= self.collapsed_upto:
+            if self.snapshots.get(entry.series_id) != entry.index:
+                return None
+            return Delivery(await self.fold(entry), self.position, is_snapshot=True)
+        if entry.series_id in self.due:
+            self.due -= {entry.series_id}
+            return Delivery(await self.fold(entry), self.position, is_snapshot=True)
+        return Delivery(await self.fold(entry) if self.totals else entry, self.position)

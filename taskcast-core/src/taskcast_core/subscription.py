@@ -1,0 +1,329 @@
+"""One reader of one task: replay, then live, without a gap or a repeat (design, section 6).
+
+A subscription is a cursor: the log index up to which its reader has seen everything (``after``), and the filtered index
+of what comes next. Whatever lies in the hub's ring is taken from there, in batches shared by all readers of the same
+view; the rest is read from the store, page by page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from attrs import evolve, frozen
+
+from taskcast_core.backoff import Backoff
+from taskcast_core.contracts.log_reader import LogReader, Page, SeriesPage
+from taskcast_core.cursors import GapReason, resolve
+from taskcast_core.deliveries import Batch, Delivery, gap
+from taskcast_core.entries import Entry, Hole, Origin
+from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavailable
+from taskcast_core.filters import View
+from taskcast_core.hub import Channel, Hub
+from taskcast_core.models import Event, SubscribeFilter, TaskStatus
+from taskcast_core.presentation import Presenter, snapshot_places
+
+PAGE = 500
+"""Items per page of a replay; a page is bounded by its bytes, too."""
+
+
+@frozen
+class _Place:
+    """All that a reader's next batch depends on; readers at one place share it.
+
+    Attributes:
+        snapshots: while ``after`` is below ``collapsed_upto``, series are shown at these places only.
+    """
+
+    after: int = -1
+    position: int = 0
+    due: frozenset[str] = frozenset()
+    snapshots: frozenset[tuple[str, int]] = frozenset()
+    collapsed_upto: int = -1
+
+
+@frozen
+class _Step:
+    """A batch and where it leads. ``last``: the entry at the new place, if it is known."""
+
+    batch: Batch
+    place: _Place
+    last: Entry | None
+    has_lost_series: bool = False
+
+
+class Subscription:
+    """An async iterator over a task's events; as an async context manager it frees its channel at once.
+
+    Attributes:
+        status: the terminal status, once the task has ended and everything was delivered. None: the stream was cut
+        (closed, far too slow, task gone); resume with the last event's id.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        reader: LogReader,
+        task_id: str,
+        filter: SubscribeFilter | None = None,
+        *,
+        max_lag: int = 1_000_000,
+    ) -> None:
+        self._hub, self._reader, self.task_id = hub, reader, task_id
+        self.filter = filter or SubscribeFilter()
+        self.view = View.of(filter)
+        self.status: TaskStatus | None = None
+        self.gap: GapReason | None = None
+        self._max_lag = max_lag
+        self._totals = self.filter.series_format == "accumulated"
+        self._channel: Channel | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_closed = False
+        self._epoch = 0
+        self._place = _Place()
+        self._last: Entry | None = None
+        self._pending_gap: GapReason | None = None
+
+    # ── Life ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> Self:
+        """Join the task's channel and find the place to begin; iterating does it, too.
+
+        Raises:
+            TaskNotFound: no such task. StoreUnavailable: try again later.
+        """
+        if self._channel is None:
+            channel = self._channel = await self._hub.join(self.task_id, self)
+            self._epoch = channel.epoch
+            try:
+                await self._begin(channel)
+            except BaseException:
+                self.close()
+                raise
+        return self
+
+    def close(self) -> None:
+        """End the stream; safe to call from any coroutine of the loop, and twice."""
+        self._is_closed = True
+        self.wake()
+        if self._channel is not None:
+            self._hub.leave(self._channel, self)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def wake(self) -> None:
+        """Let the reader look again; without news it is handed an empty batch."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """The events (snapshots and gap notices among them) until the task has ended."""
+        async for batch in self.batches():
+            for delivery in batch.deliveries:
+                yield delivery.event()
+
+    # ── Reading ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """What is new, as soon as there is something; an empty batch after a ``wake`` without news.
+
+        The last batch of an ended task has ``ended`` set; a stream that stops without it was cut.
+        """
+        await self.open()
+        assert self._channel is not None
+        channel = self._channel
+        patience = Backoff(first_s=0.05, most_s=2.0)
+        try:
+            while not self._is_closed:
+                try:
+                    batch = await self._next(channel)
+                except StoreUnavailable:
+                    await patience.wait()
+                    continue
+                except EpochChanged:
+                    await self._hub.refresh(channel)
+                    if channel.epoch == self._epoch:
+                        return
+                    continue
+                patience.reset()
+                if batch is None:
+                    return
+                if batch.deliveries or batch.ended or self._place.after == channel.head:
+                    yield batch
+                if batch.ended is not None:
+                    return
+        except (NotHot, NotRetained):
+            return  # the log went away under us; the reader's cursor finds out what became of it
+        finally:
+            self.close()
+
+    async def _next(self, channel: Channel) -> Batch | None:
+        """The next batch; None when the stream is over."""
+        if channel.epoch != self._epoch:
+            await self._cross_epoch(channel)
+        if channel.head - self._place.after > self._max_lag and self._place.after > self._place.collapsed_upto:
+            return None
+        if self._place.after < channel.head:
+            return await self._advance(channel)
+        if self._pending_gap is not None:
+            return self._with_gap(channel, ())
+        if channel.is_ended:
+            self.status = channel.status
+            return Batch((), self._place.after, self._place.position, ended=channel.status)
+        if channel.is_lost:
+            return None
+        await self._news(channel)
+        return Batch((), self._place.after, self._place.position)
+
+    async def _begin(self, channel: Channel) -> None:
+        """Find the first place: of the cursor, or the start of a collapsed replay."""
+        since = self.filter.since
+        start = await resolve(self._reader, self.task_id, since, self.view, epoch=self._epoch, head=channel.head)
+        if not start.is_resumed:
+            self.gap = self._pending_gap = start.gap
+            await self._collapse(channel, _Place())
+            if start.gap is None and self.filter.limit is not None:
+                await self._skip_to_last(self.filter.limit)
+            return
+        self._place = _Place(start.after, start.position)
+        if self._totals:
+            await self._collapse(channel, self._place)
+        elif self.filter.resume == "snapshot":
+            page = await self._series(channel)
+            self._place = evolve(self._place, due=frozenset(snapshot_places(page, self.view)))
+
+    async def _collapse(self, channel: Channel, place: _Place) -> None:
+        """From here to the log's present end, show each accumulate series once, as a snapshot."""
+        page = await self._series(channel)
+        snapshots = frozenset(snapshot_places(page, self.view).items())
+        self._place = evolve(place, snapshots=snapshots, collapsed_upto=page.log_last)
+
+    async def _series(self, channel: Channel) -> SeriesPage:
+        return await self._hub.once(
+            channel, ("series", channel.head), lambda: self._reader.series(self.task_id, epoch=self._epoch)
+        )
+
+    async def _skip_to_last(self, limit: int) -> None:
+        """Move the place so that exactly the last ``limit`` frames of the replay are left."""
+        before, left = self._place.collapsed_upto + 1, limit
+        snapshots = dict(self._place.snapshots)
+        while left > 0 and before > 0:
+            page = await self._reader.read(self.task_id, epoch=self._epoch, before=before, limit=PAGE, reverse=True)
+            for item in reversed(page.items):
+                if isinstance(item, Entry) and self._is_frame(item, snapshots):
+                    left -= 1
+                    before = item.index
+                    if left == 0:
+                        break
+            else:
+                before = page.last if page.items else 0
+        position = await self._reader.count(self.task_id, self.view, before, epoch=self._epoch)
+        self._place = evolve(self._place, after=before - 1, position=position)
+
+    def _is_frame(self, entry: Entry, snapshots: dict[str, int]) -> bool:
+        if not self.view.matches(entry.type, entry.level):
+            return False
+        is_part = entry.series_mode == "accumulate" and entry.series_id is not None
+        return not is_part or snapshots.get(entry.series_id or "") == entry.index
+
+    async def _cross_epoch(self, channel: Channel) -> None:
+        """The log was cut or replaced: go on if what we have seen is still there, else say so and start over."""
+        epoch = channel.epoch
+        kept = self._last is None and self._place.after < 0
+        if self._last is not None:
+            located = await self._reader.locate(self.task_id, self._last.id, epoch=epoch)
+            kept = located == self._place.after
+        self._epoch = epoch
+        if not kept:
+            self.gap = self._pending_gap = "epoch"
+            self._last = None
+            await self._collapse(channel, _Place())
+
+    async def _news(self, channel: Channel) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        channel.waiting.add(self)
+        try:
+            if not self._is_closed:
+                await self._waiter
+        finally:
+            channel.waiting.discard(self)
+
+    # ── Steps ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _advance(self, channel: Channel) -> Batch:
+        """One step forward: all that the ring has, or a page from the store."""
+        key = (self.view, self._totals, self._epoch, self._place)
+        step = channel.steps.get(key)
+        if step is None:
+            step = await self._hub.once(channel, key, lambda: self._make_step(channel, self._place))
+            channel.remember(key, step)
+        assert isinstance(step, _Step)
+        if step.has_lost_series and self._pending_gap is None and self._place.collapsed_upto < 0:
+            self.gap = self._pending_gap = "removed"
+            await self._collapse(channel, _Place())
+            return Batch((), -1, 0)
+        self._place, self._last = step.place, step.last
+        if self._pending_gap is not None and step.batch.deliveries:
+            return self._with_gap(channel, step.batch.deliveries)
+        return step.batch
+
+    async def _make_step(self, channel: Channel, place: _Place) -> _Step:
+        in_ring = channel.after(place.after) if place.after >= place.collapsed_upto else None
+        if in_ring is not None:
+            items: Sequence[Entry | Hole] = list(in_ring)
+            after = channel.head
+        else:
+            page: Page = await self._reader.read(
+                self.task_id, epoch=self._epoch, after=place.after, before=channel.head + 1, limit=PAGE
+            )
+            items, after = page.items, page.last
+            if not items:
+                raise NotRetained(self.task_id, place.after + 1)  # the head promised more
+        holes = [item for item in items if isinstance(item, Hole)]
+        presenter = Presenter(
+            view=self.view,
+            fold=lambda entry: self._hub.fold(channel, entry),
+            totals=self._totals,
+            position=place.position,
+            due=place.due,
+            snapshots=dict(place.snapshots),
+            collapsed_upto=place.collapsed_upto,
+        )
+        if any(hole.cut_series for hole in holes):
+            presenter.all_series = frozenset((await self._series(channel)).states)
+        deliveries = await presenter.present(items)
+        is_collapsed = after < place.collapsed_upto
+        new = _Place(
+            after,
+            presenter.position,
+            presenter.due,
+            place.snapshots if is_collapsed else frozenset(),
+            place.collapsed_upto if is_collapsed else -1,
+        )
+        last = items[-1] if items and isinstance(items[-1], Entry) else None
+        lost = any(hole.lost_series for hole in holes)
+        return _Step(Batch(deliveries, after, presenter.position), new, last, lost)
+
+    def _with_gap(self, channel: Channel, deliveries: Sequence[Delivery]) -> Batch:
+        """The pending gap notice, then these deliveries."""
+        assert self._pending_gap is not None
+        segment = channel.segments[-1]
+        first = deliveries[0] if deliveries else None
+        notice = gap(
+            Origin(self.task_id, segment.epoch, segment.salt),
+            self._pending_gap,
+            next_index=first.entry.index if first else self._place.after + 1,
+            next_position=first.position if first else self._place.position,
+            epoch=segment.epoch,
+            timestamp=first.entry.timestamp if first else self._hub.now_ms(),
+        )
+        self._pending_gap = None
+        return Batch([notice, *deliveries], self._place.after, self._place.position)
