@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 from starlette.requests import HTTPConnection
 
-from taskcast_server.auth import JwtOptions
+from taskcast_server.auth.options import JwtOptions
 
 SECRET = "a-shared-secret-that-is-long-enough-for-every-hmac-of-the-family-0123456789"
 OTHER_SECRET = SECRET[::-1]

@@ -8,16 +8,9 @@ import pytest
 
 from taskcast_core.contracts.auth import Principal
 from taskcast_core.errors import ConfigError, Unauthorized
-from taskcast_server.auth import (
-    AccessOptions,
-    AdminDesk,
-    JwtOptions,
-    can_sign,
-    may_administer,
-    mint_token,
-    open_admin_desk,
-)
+from taskcast_server.auth.admin import AdminDesk, can_sign, may_administer, mint_token, open_admin_desk
 from taskcast_server.auth.jwt import open_jwt
+from taskcast_server.auth.options import AccessOptions, JwtOptions
 from tests.server.auth_material import HMAC, SECRET, bearer, public_pem
 
 pytestmark = pytest.mark.anyio

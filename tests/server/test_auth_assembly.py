@@ -1,6 +1,8 @@
 """From the configuration, through the plugin hooks, to an authenticator."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,17 +17,11 @@ from taskcast_core.hookspecs import hookimpl
 from taskcast_core.plugins import Plugins
 from taskcast_core.registry import Registry
 from taskcast_server import plugin
-from taskcast_server.auth import (
-    OPEN,
-    AccessOptions,
-    AuthOptions,
-    CustomAuthenticator,
-    OpenAuthenticator,
-    as_authenticator,
-    jwt_options,
-    open_authenticator,
-)
-from taskcast_server.webhooks import WebhookOptions
+from taskcast_server.auth.assembly import as_authenticator, jwt_options, open_authenticator
+from taskcast_server.auth.custom import CustomAuthenticator
+from taskcast_server.auth.none import OPEN, OpenAuthenticator
+from taskcast_server.auth.options import AccessOptions, AuthOptions
+from taskcast_server.webhooks.options import WebhookOptions
 from tests.server.auth_material import SECRET, bearer, connection, token
 
 pytestmark = pytest.mark.anyio
@@ -211,3 +207,9 @@ async def test_the_sections_of_the_server() -> None:
     found = jwt_options(config.section(AuthOptions))
     assert found and found.secret == SECRET
     assert jwt_options(configured({})[0].section(AuthOptions)) is None
+
+
+def test_registering_loads_neither_cryptography_nor_an_http_client() -> None:
+    program = "import sys, taskcast_server.plugin; print(sorted({'cryptography', 'httpx', 'jwt'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "[]"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from taskcast_core.errors import StoreUnavailable, Unauthorized
-from taskcast_server.auth import JwtAuthenticator, JwtOptions
 from taskcast_server.auth.jwks import MAX_BYTES, MAX_KEYS, Jwks, usable_keys
-from taskcast_server.auth.jwt import open_jwt
+from taskcast_server.auth.jwt import JwtAuthenticator, open_jwt
+from taskcast_server.auth.options import JwtOptions
 from tests.fixtures.eventually import eventually
 from tests.server.auth_material import PUBLIC, SECRET, bearer, public_jwk, public_pem, raw_token, token
 from tests.server.http_receiver import Got, Receiver, Reply

@@ -9,9 +9,9 @@ import pytest
 
 from taskcast_core.clock import Clock
 from taskcast_core.errors import ConfigError, Unauthorized
-from taskcast_server.auth import JwtAuthenticator, JwtOptions
-from taskcast_server.auth.jwt import open_jwt
+from taskcast_server.auth.jwt import JwtAuthenticator, open_jwt
 from taskcast_server.auth.keys import OneKey, read_key
+from taskcast_server.auth.options import JwtOptions
 from tests.server.auth_material import (
     HMAC,
     OTHER_SECRET,

@@ -7,7 +7,8 @@ import pytest
 from taskcast_core import wire
 from taskcast_core.contracts.auth import Principal
 from taskcast_core.models import TaskAuthConfig
-from taskcast_server.auth import OPEN, satisfies
+from taskcast_server.auth.none import OPEN
+from taskcast_server.auth.rules import satisfies
 
 
 def rules(*rules: dict[str, Any]) -> TaskAuthConfig:

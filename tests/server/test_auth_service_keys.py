@@ -4,15 +4,11 @@ import pytest
 
 from taskcast_core.contracts.auth import Principal
 from taskcast_core.errors import ConfigError, Unauthorized
-from taskcast_server.auth import (
-    OPEN,
-    GuardedAuthenticator,
-    JwtOptions,
-    OpenAuthenticator,
-    ServiceKeys,
-    TrustedService,
-)
+from taskcast_server.auth.assembly import GuardedAuthenticator
 from taskcast_server.auth.jwt import open_jwt
+from taskcast_server.auth.none import OPEN, OpenAuthenticator
+from taskcast_server.auth.options import JwtOptions, TrustedService
+from taskcast_server.auth.service_keys import ServiceKeys
 from tests.server.auth_material import SECRET, connection, token
 
 pytestmark = pytest.mark.anyio

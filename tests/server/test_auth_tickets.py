@@ -12,7 +12,10 @@ from taskcast_core.clock import Clock
 from taskcast_core.contracts.auth import Principal
 from taskcast_core.errors import Forbidden, Unauthorized
 from taskcast_core.models import TaskAuthConfig
-from taskcast_server.auth import OPEN, AuthOptions, JwtOptions, TicketOffice, satisfies, ticket_secret
+from taskcast_server.auth.none import OPEN
+from taskcast_server.auth.options import AuthOptions, JwtOptions
+from taskcast_server.auth.rules import satisfies
+from taskcast_server.auth.tickets import TicketOffice, ticket_secret
 
 NOW_S = int(time.time())
 RULES = wire.from_wire(

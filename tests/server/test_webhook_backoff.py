@@ -6,17 +6,10 @@ from hypothesis import strategies as st
 
 from taskcast_core.config import Config, InvalidConfig, Section
 from taskcast_core.models import RetryConfig, WebhookConfig
-from taskcast_server.webhooks import (
-    Retry,
-    WebhookOptions,
-    check_webhooks,
-    delay_ms,
-    loggable,
-    merge_retry,
-    without_secrets,
-)
-from taskcast_server.webhooks.options import MAX_DELAY_MS
-from taskcast_server.webhooks.targets import parse_target, same_origin
+from taskcast_server.webhooks.backoff import delay_ms, merge_retry
+from taskcast_server.webhooks.options import MAX_DELAY_MS, Retry, WebhookOptions
+from taskcast_server.webhooks.targets import loggable, parse_target, same_origin, without_secrets
+from taskcast_server.webhooks.validation import check_webhooks
 
 
 def waits(retry: Retry, count: int = 4) -> list[int]:

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from taskcast_core.models import RetryConfig, WebhookConfig
-from taskcast_server.webhooks import Outcome, WebhookOptions, WebhookSender, is_allowed
+from taskcast_server.webhooks.guard import is_allowed
+from taskcast_server.webhooks.options import WebhookOptions
+from taskcast_server.webhooks.sender import Outcome, WebhookSender
 from tests.server.http_receiver import Receiver, Reply
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]

@@ -8,7 +8,7 @@ from taskcast_core import wire
 from taskcast_core.entries import Entry, Origin
 from taskcast_core.ids import new_salt
 from taskcast_core.models import EventDraft, Task, TaskError
-from taskcast_server.webhooks import completion_body, event_body, wrapped_body
+from taskcast_server.webhooks.payload import completion_body, event_body, wrapped_body
 
 DRAFTS = [
     EventDraft(

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from taskcast_core.models import RetryConfig, WebhookConfig
-from taskcast_server.webhooks import DeliveryFailed, Outcome, Retry, WebhookOptions, WebhookSender
+from taskcast_server.webhooks.options import Retry, WebhookOptions
+from taskcast_server.webhooks.sender import DeliveryFailed, Outcome, WebhookSender
 from tests.fixtures.eventually import eventually
 from tests.server.http_receiver import Got, Receiver, Reply
 
