@@ -11,6 +11,8 @@ from taskcast_core.contracts.broadcast import ALL_TASKS, Bell, Listener
 class MemoryBroadcastProvider:
     """Broadcast for engines that share this object (normally just one)."""
 
+    is_shared = False
+
     def __init__(self) -> None:
         self._ears: list[_Ear] = []
 

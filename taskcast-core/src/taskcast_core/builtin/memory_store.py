@@ -66,6 +66,9 @@ class MemoryShortTermStore:
     No method awaits anything, so each is one atomic step of the event loop; use it from one loop only.
     """
 
+    is_shared = False
+    durability = "kept in this process only; nothing survives its end"
+
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or Clock()
         self._logs: dict[str, MemoryLog] = {}

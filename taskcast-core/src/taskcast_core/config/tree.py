@@ -72,9 +72,12 @@ class Adapters:
 
 @frozen
 class Cleanup:
-    """Cleanup rules for every task, besides its own."""
+    """Cleanup rules for every task, besides its own, and what happens to tasks that no rule is for."""
 
     rules: tuple[CleanupRule, ...] = option(())
+    keep_ended_seconds: int = option(
+        30 * 86400, minimum=0, help="ended tasks go after so long, unless a long-term store keeps them; 0: never"
+    )
 
 
 @frozen

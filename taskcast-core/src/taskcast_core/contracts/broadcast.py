@@ -49,6 +49,10 @@ class Listener(Protocol):
 class Broadcast(Protocol):
     """Fan-out of bells over one shared, supervised connection per process."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether bells reach other processes."""
+
     def publish(self, bell: Bell) -> None:
         """Ring, without waiting: sending happens in the background, bounded, and may be dropped."""
 

@@ -225,6 +225,14 @@ class LogCopy:
 class TaskLog(LogReader, Protocol):
     """The authoritative, hot copy of tasks. Every verb is atomic and safe against callers in other processes."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may work on the same tasks at the same time."""
+
+    @property
+    def durability(self) -> str:
+        """What an acknowledgement means: what the change survives, in a few words for people."""
+
     def now_ms(self) -> int:
         """The store's time (Unix ms), without I/O; what records and timers are computed with."""
 
