@@ -50,10 +50,9 @@ class JwtAuthenticator:
         self._issuer, self._audience, self._leeway_s = issuer, audience, leeway_s
         self._clock = clock or Clock()
         self._verified = VerifiedTokens()
-        required = [name for name, wanted in (("iss", issuer), ("aud", audience)) if wanted is not None]
         # The times are compared here, with the clock and the leeway of this authenticator.
         self._decode_options: DecodeOptions = {
-            "require": required, "verify_aud": audience is not None, "verify_iss": issuer is not None,
+            "verify_aud": audience is not None, "verify_iss": issuer is not None,
             "verify_exp": False, "verify_nbf": False, "verify_iat": False,
         }  # fmt: skip
 
