@@ -1,0 +1,91 @@
+"""Keeping the write-ahead log bounded without making commits wait.
+
+A thread copies the log's pages into the file (a passive checkpoint) whenever the log passes its size. As new commits
+arrive meanwhile, it never quite catches up under load: so the writer itself copies the little that is left, between two
+groups, whereupon the log begins anew at its start. Only where readers keep it from doing so until the log has several
+times its size does the writer wait for them, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+from taskcast_core.builtin.sqlite.schema import open_writer_of_pages
+
+_log = logging.getLogger(__name__)
+
+CEILING = 4
+"""The writer waits for readers when the log is this many times its size."""
+_WAIT_FOR_READERS_MS = 1_000
+
+
+class WalKeeper:
+    """``noticed`` belongs to the writer thread; the copying is done in a thread of its own."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path, self._limit = path, limit
+        self._wal = path.with_name(path.name + "-wal")
+        self._asked = threading.Event()
+        self._has_copied = threading.Event()
+        self._is_closing = False
+        self._asked_at = 0
+        self._connection = open_writer_of_pages(path)
+        self._thread = threading.Thread(target=self._run, name="taskcast-sqlite-checkpoints", daemon=True)
+        self._thread.start()
+
+    def noticed(self, connection: sqlite3.Connection) -> None:
+        """A group has been committed: see to the log's size."""
+        if self._has_copied.is_set():
+            self._has_copied.clear()
+            self._asked_at = 0
+            _checkpoint(connection, "PASSIVE")
+            return
+        size = self.size()
+        if size <= self._limit:
+            self._asked_at = 0
+        elif size > CEILING * self._limit and size > self._asked_at + self._limit:
+            self._asked_at = size
+            connection.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_MS}")
+            _checkpoint(connection, "RESTART")
+        elif not self._asked_at or size > self._asked_at + self._limit // 4:
+            self._asked_at = size
+            self._asked.set()
+
+    def size(self) -> int:
+        """Bytes of the write-ahead log's file."""
+        try:
+            return os.stat(self._wal).st_size  # noqa: PTH116 - once per commit, and pathlib takes three times as long
+        except FileNotFoundError:
+            return 0
+
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            if self._is_closing:
+                return
+            if _checkpoint(self._connection, "PASSIVE"):
+                self._has_copied.set()
+
+    def close(self, timeout: float) -> None:
+        """End the thread, waiting at most ``timeout`` seconds."""
+        self._is_closing = True
+        self._asked.set()
+        self._connection.interrupt()
+        self._thread.join(timeout)
+        if not self._thread.is_alive():
+            self._connection.close()
+
+
+def _checkpoint(connection: sqlite3.Connection, mode: str) -> bool:
+    try:
+        connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    except sqlite3.Error as error:
+        # Nothing is lost: the pages stay in the log, and the next attempt copies them.
+        _log.warning("sqlite: checkpoint failed: %s", error)
+        return False
+    return True
