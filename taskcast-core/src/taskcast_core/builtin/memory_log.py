@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -137,9 +137,12 @@ class MemoryLog:
         return doomed
 
     def _series_lost_by(self, doomed: Sequence[Entry]) -> set[str]:
-        """Series that lose their newest entry (and so, since trimming goes oldest first, all of them)."""
-        newest = {state.last_index: series_id for series_id, state in self.state.series.items()}
-        return {newest[entry.index] for entry in doomed if entry.index in newest}
+        """Series of which nothing is left (a rule by type or level may also take the newest entry alone)."""
+        losing = _series_of(doomed)
+        if not losing:
+            return losing
+        gone = {entry.index for entry in doomed}
+        return losing - _series_of(e for e in self._entries if e is not None and e.index not in gone)
 
     def found_epoch(self, floor: int, epoch: int, salt: int) -> None:
         """Cut the log behind ``floor`` and continue in a new epoch."""
@@ -164,7 +167,8 @@ class MemoryLog:
     def _series_upto(self, last: int, items: Sequence[Entry | Hole]) -> tuple[SeriesCopy, ...]:
         states = self.state.series
         if last < self.stored.last_index:
-            states = machine.series_states(item for item in items if isinstance(item, Entry))
+            standing = {name: state for name, state in states.items() if state.last_index <= last}
+            states = machine.series_states(item for item in items if isinstance(item, Entry)) | standing
         return tuple(
             SeriesCopy(name, state, {run: rope.text() for run, rope in self._texts.get(name, {}).items()})
             for name, state in states.items()
@@ -336,3 +340,8 @@ def _first_of(item: Entry | Hole) -> int:
 
 def _last_of(item: Entry | Hole) -> int:
     return item.index if isinstance(item, Entry) else item.last
+
+
+def _series_of(entries: Iterable[Entry]) -> set[str]:
+    """The series with a state that have one of these entries."""
+    return {e.series_id for e in entries if e.series_id is not None and e.series_mode in ("accumulate", "latest")}
