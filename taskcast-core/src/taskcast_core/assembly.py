@@ -19,6 +19,7 @@ from taskcast_core.followers import Handler
 from taskcast_core.plugins import Plugins
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.selection import Selected
+from taskcast_core.workers import WorkerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -110,4 +111,19 @@ def engine_settings(core: CoreSettings, *, has_long_term: bool) -> EngineSetting
             lease_ms=lifecycle.storage_lock_ttl_seconds * 1000,
         ),
         retention=RetentionSettings(core.cleanup.rules, keep_s * 1000 or None),
+        workers=worker_settings(core),
+    )
+
+
+def worker_settings(core: CoreSettings) -> WorkerSettings:
+    """The rhythms of the worker layer from the configuration."""
+    defaults = core.workers.defaults
+    return WorkerSettings(
+        enabled=core.workers.enabled,
+        heartbeat_interval_ms=defaults.heartbeat_interval_ms,
+        heartbeat_timeout_ms=defaults.heartbeat_timeout_ms,
+        offer_timeout_ms=defaults.offer_timeout_ms,
+        disconnect_policy=defaults.disconnect_policy,
+        disconnect_grace_ms=defaults.disconnect_grace_ms,
+        first_sign_ms=defaults.disconnect_grace_ms,
     )

@@ -21,7 +21,15 @@ from taskcast_core.contracts.listing import Listing, ListPage, ListQuery
 from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, LogLimits, Stored, TaskLog, TimerKind
 from taskcast_core.deadlines import Action, Sweeper, SweepSettings
-from taskcast_core.errors import GuardFailed, InvalidInput, NoBlockedRequest, NotBlocked, TaskEnded, TaskNotFound
+from taskcast_core.errors import (
+    GuardFailed,
+    InvalidInput,
+    NoBlockedRequest,
+    NotBlocked,
+    PluginError,
+    TaskEnded,
+    TaskNotFound,
+)
 from taskcast_core.filters import View
 from taskcast_core.followers import Follower, FollowerSettings, Handler
 from taskcast_core.global_stream import GlobalStream
@@ -45,6 +53,7 @@ from taskcast_core.models import (
 from taskcast_core.observers import Observers
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.subscription import Subscription
+from taskcast_core.workers import WorkerLayer, WorkerSettings, is_worker_store
 
 T = TypeVar("T")
 
@@ -76,6 +85,7 @@ class EngineSettings:
     sweep: SweepSettings = field(factory=SweepSettings)
     follower: FollowerSettings = field(factory=FollowerSettings)
     retention: RetentionSettings = field(factory=RetentionSettings)
+    workers: WorkerSettings = field(factory=WorkerSettings)
     max_lag: int = 1_000_000
     max_batch: int = 10_000
 
@@ -120,6 +130,7 @@ class TaskEngine:
             retention_settings=self.settings.retention,
             limits=self.settings.limits,
             expect=self._expect,
+            moved=self._moved,
         )
         actions: dict[TimerKind, Action] = {
             "ttl": self._lifecycle.on_ttl,
@@ -128,6 +139,7 @@ class TaskEngine:
             "purge": self._lifecycle.on_purge,
         }
         self.sweeper = Sweeper(short_term_store, self._clock, actions, self.settings.sweep)
+        self.workers = self._worker_layer()
         self._stack: AsyncExitStack | None = None
 
     def _follower(self, handler: Handler) -> Follower:
@@ -141,6 +153,8 @@ class TaskEngine:
         async with stack:
             stack.push_async_callback(self.observers.aclose, SHUTDOWN_S)
             await stack.enter_async_context(self.hub.running())
+            if self.workers is not None:
+                await stack.enter_async_context(self.workers.running(background=self.settings.background))
             if self.settings.background:
                 loops = [self.sweeper.run(), *(follower.run() for follower in self._followers)]
                 stack.push_async_callback(self._stop, [asyncio.create_task(loop) for loop in loops])
@@ -159,6 +173,32 @@ class TaskEngine:
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+
+    def _worker_layer(self) -> WorkerLayer | None:
+        """Workers, if the settings ask for them.
+
+        Raises:
+            PluginError: the store keeps none.
+        """
+        settings = self.settings.workers
+        if not settings.enabled:
+            return None
+        if not is_worker_store(self.store):
+            raise PluginError(f"{type(self.store).__qualname__} keeps no workers; set workers.enabled: false")
+        return WorkerLayer(
+            self.store,
+            self._commits,
+            self.long_term_store,
+            self.observers,
+            self.hub,
+            self.broadcast,
+            settings,
+            self._owner,
+        )
+
+    async def _moved(self, before: Task | None, after: Task) -> None:
+        if self.workers is not None:
+            await self.workers.moved(before, after)
 
     def _expect(self, in_ms: int) -> None:
         self.sweeper.expect(in_ms)
@@ -318,6 +358,8 @@ class TaskEngine:
         except GuardFailed as failed:
             raise TaskEnded(task_id, failed.stored.task.status) from None
         self._notify(committed)
+        if self.workers is not None and committed.stored.task.assignment_id is not None:
+            await self.workers.seen(committed.stored.task.assignment_id)
         return committed
 
     def _notify(self, committed: Committed) -> None:

@@ -114,6 +114,7 @@ class Hub:
         self._opening: dict[str, asyncio.Future[Channel]] = {}
         self._listener: Listener | None = None
         self._firehose: set[FirehoseReader] = set()
+        self._callbacks: dict[str, list[Callable[[Bell], None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
@@ -207,9 +208,19 @@ class Hub:
 
     def on_bell(self, bell: Bell) -> None:
         """A bell was heard. Own ones come back this way, too: readers of all tasks hear every bell from here only."""
+        if bell.channel != bell.task_id:
+            for callback in self._callbacks.get(bell.channel, ()):
+                callback(bell)
+            return
         for reader in self._firehose:
             reader.offer(bell)
         self.take(bell)
+
+    async def follow_channel(self, channel: str, callback: Callable[[Bell], None]) -> None:
+        """Call back for every bell of a channel that is no task's, until the hub closes."""
+        assert self._listener is not None, "the hub is not running"
+        self._callbacks.setdefault(channel, []).append(callback)
+        await self._listener.follow((channel,))
 
     def take(self, bell: Bell) -> None:
         """Take in news of one task; cheap when nobody follows it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 
 from attrs import evolve
@@ -46,7 +46,11 @@ TRIM_BATCH = 10_000
 
 
 class Lifecycle:
-    """Creates, moves and removes tasks. ``expect`` is told when (in ms) a timer that was set runs out."""
+    """Creates, moves and removes tasks.
+
+    ``expect`` is told when (in ms) a timer that was set runs out; ``moved`` of every task that was made or moved, with
+    what it was before.
+    """
 
     def __init__(
         self,
@@ -60,10 +64,11 @@ class Lifecycle:
         retention_settings: RetentionSettings,
         limits: LogLimits,
         expect: Callable[[int], None],
+        moved: Callable[[Task | None, Task], Awaitable[None]],
     ) -> None:
         self._log, self._followers, self._cold, self._commits = log, followers, cold, commits
         self._observers, self._kinds, self._expect = observers, follower_kinds, expect
-        self._retention, self._limits = retention_settings, limits
+        self._retention, self._limits, self._moved = retention_settings, limits, moved
 
     # ── Create ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,6 +90,7 @@ class Lifecycle:
             self._set_alarm(committed.stored.record)
             if self._observers.task_created:
                 self._observers.task_created(task=committed.stored.task)
+            await self._moved(None, committed.stored.task)
         return committed.stored.task, committed.replayed
 
     def first_record(self, task: Task, now: int) -> Record:
@@ -155,6 +161,7 @@ class Lifecycle:
         if not committed.replayed:
             self._set_alarm(committed.stored.record)
             self._tell(before.task, committed.stored.task)
+            await self._moved(before.task, committed.stored.task)
         return committed
 
     def _tell(self, before: Task, after: Task) -> None:

@@ -341,6 +341,7 @@ class Worker:
 
     Attributes:
         used_slots: sum of the costs of its assignments. weight: preference among workers, higher first.
+        node: the process that holds its socket.
     """
 
     id: str
@@ -353,6 +354,7 @@ class Worker:
     connected_at: int
     last_heartbeat_at: int
     metadata: JsonObject | None = None
+    node: str | None = None
 
 
 @frozen

@@ -1,0 +1,6 @@
+"""Tasks find somebody to run them: matching, claims, the queue, offers, and what happens when a worker is lost."""
+
+from taskcast_core.workers.layer import WorkerLayer, is_worker_store
+from taskcast_core.workers.pool import ClaimFailed, Registration, WorkerPool, WorkerSettings
+
+__all__ = ["ClaimFailed", "Registration", "WorkerLayer", "WorkerPool", "WorkerSettings", "is_worker_store"]

@@ -1,0 +1,45 @@
+"""Who may run what (wire spec, workers section 2). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from taskcast_core.filters import matches_any_type
+from taskcast_core.listing import matches_tags
+from taskcast_core.models import Task, Worker
+
+BLACKLIST = "_blacklistedWorkers"
+"""Reserved key in a task's metadata: the ids of workers that declined it for good."""
+
+
+def blacklisted(task: Task) -> frozenset[str]:
+    """The workers that never get this task again."""
+    listed = (task.metadata or {}).get(BLACKLIST)
+    return frozenset(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else frozenset()
+
+
+def cost_of(task: Task) -> int:
+    """The slots that a task takes."""
+    return task.cost or 1
+
+
+def matches(worker: Worker, task: Task) -> bool:
+    """Whether the worker's rule takes the task, capacity aside."""
+    rule = worker.match_rule
+    return (
+        (not rule.task_types or matches_any_type(rule.task_types, task.type))
+        and matches_tags(rule.tags, task.tags)
+        and worker.id not in blacklisted(task)
+    )
+
+
+def is_available(worker: Worker, task: Task) -> bool:
+    """Whether the worker may be given the task now."""
+    fits = worker.used_slots + cost_of(task) <= worker.capacity
+    return worker.status in ("idle", "busy") and fits and matches(worker, task)
+
+
+def best_first(workers: Iterable[Worker], task: Task) -> list[Worker]:
+    """The available workers: by weight, then free slots (most first), then who has been connected longest."""
+    available = (worker for worker in workers if is_available(worker, task))
+    return sorted(available, key=lambda w: (-w.weight, w.used_slots - w.capacity, w.connected_at, w.id))
