@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from taskcast_core.testing.cold import ColdContract
     from taskcast_core.testing.contract import Contract
     from taskcast_core.testing.deadlines import DeadlinesContract
-    from taskcast_core.testing.durable import DurableContract, OpenSpec
+    from taskcast_core.testing.durable import DurableContract
     from taskcast_core.testing.followers import FollowersContract
     from taskcast_core.testing.listing import ListingContract
     from taskcast_core.testing.long_term import LongTermStoreContract
+    from taskcast_core.testing.opening import OpenSpec
     from taskcast_core.testing.task_log import TaskLogContract
     from taskcast_core.testing.workers import WorkersContract
 
@@ -60,7 +61,7 @@ _HOMES = {
     "ListingContract": "listing",
     "LongTermStoreContract": "long_term",
     "ManualClock": "clock",
-    "OpenSpec": "durable",
+    "OpenSpec": "opening",
     "TaskLogContract": "task_log",
     "WorkersContract": "workers",
 }

@@ -48,7 +48,7 @@ class StoreTime:
             self.clock.advance(ms + 1)
             return
         end = self._store.now_ms() + ms + 25  # a server's time is known to the client within some milliseconds
-        while (left := end - self._store.now_ms()) > 0:
+        while (left := end - self._store.now_ms()) > 0:  # noqa: ASYNC110 - a server's time has no event
             await asyncio.sleep(min(left, 50) / 1000)
 
     def steps(self, ms: int) -> None:

@@ -82,18 +82,19 @@ class ModelLog:
     def append(self, entries: Sequence[Entry], drafts: Sequence[EventDraft]) -> None:
         """Note what a commit appended."""
         for entry, draft in zip(entries, drafts, strict=True):
-            expected, folded = self._advance(draft, len(self.lines))
+            expected, folded = self._advance(draft)
             self.lines.append(_Line(entry, draft, expected, folded))
 
-    def _advance(self, draft: EventDraft, index: int) -> tuple[EventDraft, Any]:
-        if draft.series_id is None or draft.series_mode not in TRACKED:
+    def _advance(self, draft: EventDraft) -> tuple[EventDraft, Any]:
+        series_id = draft.series_id
+        if series_id is None or draft.series_mode not in TRACKED:
             return draft, None
-        before = self.series.get(draft.series_id)
+        before = self.series.get(series_id)
         now = _Series(draft.series_mode, before.default if before else None, draft.data)
         if draft.series_mode == "latest":
             if before and before.mode == "latest":
-                self.gone.add(self._newest(draft.series_id))
-            self.series[draft.series_id] = now
+                self.gone.add(self._newest(series_id))
+            self.series[series_id] = now
             return draft, None
         if now.default is None:
             infers = (
@@ -110,7 +111,7 @@ class ModelLog:
             continues = before is not None and before.field == now.field and before.total is not None
             start = before.total if before and continues else _text(before.data, now.field) if before else ""
             now.total = (start or "") + added
-        self.series[draft.series_id] = now
+        self.series[series_id] = now
         return draft, draft.data if now.total is None else {**draft.data, now.field: now.total}
 
     def _newest(self, series_id: str) -> int:
@@ -188,7 +189,7 @@ _TYPES = st.sampled_from(["delta", "log.a", "log.b.c", "taskcast:status"])
 _LEVELS = st.sampled_from(["debug", "info", "warn"])
 _PLAIN = st.builds(EventDraft, _TYPES, _LEVELS, _DATA)
 _IN_SERIES = st.builds(
-    EventDraft, _TYPES, _LEVELS, _DATA, st.sampled_from("abc"), 
+    EventDraft, _TYPES, _LEVELS, _DATA, st.sampled_from("abc"),
     st.sampled_from(["accumulate"] * 3 + ["latest", "keep-all"]), st.sampled_from([None, None, "n", "other"]),
 )  # fmt: skip
 _BATCHES = st.lists(st.one_of(_PLAIN, _IN_SERIES, _IN_SERIES), min_size=1, max_size=5).map(tuple)

@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _contract_of(item: pytest.Item) -> tuple[type, str, str] | None:
-    """The class that a case is run for, the capability and the promise that it proves; None for other people's tests."""
+    """Whom a case is run for, and the capability and promise that it proves; None for other people's tests."""
     cls = getattr(item, "cls", None)
     if cls is None or not hasattr(cls, "case_deadline_s"):
         return None

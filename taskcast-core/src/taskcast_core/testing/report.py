@@ -87,8 +87,8 @@ class ContractReport:
         out: list[str] = []
         for cls, capabilities in sorted(self.tallies.items()):
             found = self.found.get(cls, [])
-            out.append(f"{cls}: {', '.join(found) or 'no capability found'}")
-            for capability in sorted(capabilities, key=["", *CAPABILITIES].index):
+            out.append(f"{cls}: {', '.join(found)}" if found else cls)
+            for capability in sorted(capabilities, key=["", *CAPABILITIES, "Durable"].index):
                 for promise, tally in sorted(capabilities[capability].items()):
                     sign = "✗" if tally.failed else "✓"
                     out.append(f"  {sign} {(capability + ': ') if capability else ''}{promise} ({tally})")
