@@ -77,10 +77,10 @@ async def main(folder: Path, synchronous: str) -> None:
         print(f"{CALLERS} callers, a task each:  {await from_many(store, tasks, 800, 1):9,.0f} events/s")
         print(f"{CALLERS} callers, one task:     {await from_many(store, tasks[:1], 800, 1):9,.0f} events/s")
         print(f"{CALLERS} callers, batches of 100: {await from_many(store, tasks, 40, 100):7,.0f} events/s")
-        print(f"one caller:                {await from_many(store, tasks[:1], 1, 1):9,.0f} events/s (first touch)")
-        print(f"replay of {store.path.stat().st_size >> 20} MiB, a task:  {await replay(store, tasks[0]):9,.0f} entries/s")
+        print(f"replay:                    {await replay(store, tasks[0]):9,.0f} entries/s")
         first, last, fold = await deltas(store, 100_000)
-        print(f"deltas: first 1,000 {first:.0f} ms, last of 100,000 {last:.0f} ms ({last / first:.2f}×); fold {fold:.1f} ms")
+        print(f"deltas: first 1,000 in {first:.0f} ms, last of 100,000 in {last:.0f} ms ({last / first:.2f}×)")
+        print(f"fold of 100,000 deltas: {fold:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from itertools import islice
 
 from taskcast_core import machine, wire
 from taskcast_core.builtin.sqlite import holes, pending
-from taskcast_core.builtin.sqlite.counting import SPAN, counts_before
+from taskcast_core.builtin.sqlite.counting import SPAN
 from taskcast_core.builtin.sqlite.hot_logs import HotLog
 from taskcast_core.builtin.sqlite.rows import (
     ENTRY_COLUMNS,
@@ -58,8 +58,8 @@ def insert(session: Session, copy: LogCopy, state: int) -> HotLog:
     session.insert("INSERT OR REPLACE INTO given_ids", _given_ids(log, copy))
     session.insert(f"INSERT INTO holes (task_num, {HOLE_COLUMNS})", _hole_rows(log, copy))
     session.insert(pending.CHECKPOINTS, _checkpoints(log, copy))
-    session.insert(pending.KINDS, [pending.kind_row(log, kind) for kind in kinds])
     _insert_series(session, log, copy)
+    session.insert(pending.KINDS, [pending.kind_row(log, kind) for kind in log.kinds])
     return log
 
 
@@ -121,8 +121,6 @@ def _insert_series(session: Session, log: HotLog, copy: LogCopy) -> None:
         number = log.series_number(one.series_id)
         session.insert(pending.TEXTS, [(log.num, number, *piece) for piece in _pieces(one)])
     session.insert(pending.SERIES, rows)
-    # The newest entries' kinds may have come up only now.
-    session.insert(pending.KINDS, [pending.kind_row(log, kind) for kind in log.kinds if kind in log.state.kinds])
 
 
 def _pieces(one: SeriesCopy) -> Iterator[Row]:
@@ -177,11 +175,6 @@ def _cut(session: Session, log: HotLog, last: int) -> None:
         "DELETE FROM checkpoints WHERE task_num = ? AND idx > ? AND idx > ?", (num, last + 1, stored.first_index)
     )
     holes.cut_behind(connection, num, last)
-    counts = counts_before(connection, num, max(last + 1, stored.first_index))
-    connection.execute("UPDATE kinds SET total = 0 WHERE task_num = ?", (num,))
-    connection.executemany(
-        "UPDATE kinds SET total = ? WHERE task_num = ? AND num = ?", [(n, num, kind) for kind, n in counts.items()]
-    )
     _cut_series(session, log, last)
     row = connection.execute(
         "SELECT timestamp FROM entries WHERE pos = ? UNION ALL "
@@ -247,11 +240,10 @@ def trim(session: Session, task_id: str, epoch: int, rule: TrimRule, limit: int)
     doomed = _doomed(session, log, rule, limit)
     if not doomed:
         return 0
-    newest = {state.last_index: name for name, state in log.state.series.items()}
-    lost = {newest[index] for index, *_ in doomed if index in newest}
-    lost_values = {log.series[name] for name in lost} | {pack(name) for name in lost}
     connection = session.write()
     connection.executemany("DELETE FROM entries WHERE pos = ?", [(position(log.num, index),) for index, *_ in doomed])
+    lost = _lost(session, log, {series for *_, series, _ in doomed if isinstance(series, int)})
+    lost_values = {log.series[name] for name in lost} | {pack(name) for name in lost}
     accumulate = MODE_CODES["accumulate"]
     holes.dig(
         connection, log.num,
@@ -261,7 +253,8 @@ def trim(session: Session, task_id: str, epoch: int, rule: TrimRule, limit: int)
         ],
     )  # fmt: skip
     for name in lost:
-        _lose_series(session, log, name)
+        _drop_series(session, log.num, log.series[name])
+    _keep_newest(session, log, {index for index, *_ in doomed}, lost)
     session.forget(task_id)
     session.publish(log.state.stored)
     return len(doomed)
@@ -295,11 +288,23 @@ def _ceiling(session: Session, log: HotLog) -> int:
     return min((cursors.get(name, -1) for name in stored.record.lanes), default=stored.last_index)
 
 
-def _lose_series(session: Session, log: HotLog, name: str) -> None:
-    """Forget a series' state and text; entries of it that a rule left over name it themselves."""
-    number = log.series[name]
-    session.execute(
-        "UPDATE entries SET series = ? WHERE pos BETWEEN ? AND ? AND series = ?",
-        (pack(name), position(log.num, 0), position(log.num, log.state.stored.last_index), number),
+def _lost(session: Session, log: HotLog, losing: set[int]) -> set[str]:
+    """Those of the series that have no entry any more."""
+    if not losing:
+        return set()
+    rows = session.rows(
+        f"SELECT DISTINCT series FROM entries WHERE pos BETWEEN ? AND ? AND series IN ({','.join(map(str, losing))})",
+        (position(log.num, 0), position(log.num, log.state.stored.last_index)),
     )
-    _drop_series(session, log.num, number)
+    losing -= {number for (number,) in rows}
+    return {name for name, number in log.series.items() if number in losing}
+
+
+def _keep_newest(session: Session, log: HotLog, gone: set[int], lost: set[str]) -> None:
+    """Keep the payload of series whose newest entry is gone, though others of its entries are not."""
+    rows = [
+        pending.series_row(log, name, wire.dumps(state.data))
+        for name, state in log.state.series.items()
+        if state.last_index in gone and name not in lost
+    ]
+    session.insert(pending.SERIES, rows)

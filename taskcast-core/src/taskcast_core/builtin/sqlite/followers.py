@@ -27,13 +27,16 @@ def claim_dirty(session: Session, kind: FollowerKind, limit: int, lease_ms: int)
         (kind, now, RESTORED, limit),
     )
     claimed: list[Dirty] = []
-    for num, task_id, name, *numbers, state in rows:
+    for num, task_id, name, epoch, cursor, lane_rev, attempt, rev, state in rows:
         token = new_ulid(now)
         session.execute(
             "UPDATE lanes SET token = ?, held_until = ?, turn = ? WHERE task_num = ? AND name = ?",
             (token, now + lease_ms, session.next_turn(), num, name),
         )
-        claimed.append(Dirty(token, unpack(task_id), name, *numbers, deleted=state != OPEN))
+        is_deleted = state != OPEN
+        claimed.append(
+            Dirty(token, unpack(task_id), name, epoch, cursor, lane_rev, attempt, rev, deleted=is_deleted)
+        )
     return claimed
 
 
@@ -97,7 +100,8 @@ def have_passed(connection: sqlite3.Connection, num: int, stored: Stored) -> boo
 def has_passed(connection: sqlite3.Connection, task_id: str) -> bool:
     """See Followers.has_passed."""
     row = connection.execute(
-        f"SELECT {STORED_COLUMNS}, t.num FROM tasks t JOIN heads h ON h.task_num = t.num WHERE t.id = ? AND t.state != ?",
+        f"SELECT {STORED_COLUMNS}, t.num FROM tasks t JOIN heads h ON h.task_num = t.num "
+        "WHERE t.id = ? AND t.state != ?",
         (pack(task_id), RESTORED),
     ).fetchone()
     return row is None or have_passed(connection, row[6], stored_of(row))

@@ -11,6 +11,7 @@ import orjson
 from attrs import define, field
 
 from taskcast_core import wire
+from taskcast_core.builtin.sqlite.counting import counts_before
 from taskcast_core.builtin.sqlite.rows import MODES, OPEN, STORED_COLUMNS, pack, stored_of, unpack, unpack_or_none
 from taskcast_core.contracts.task_log import Record
 from taskcast_core.entries import Origin, draft_of
@@ -132,19 +133,18 @@ def _load(connection: sqlite3.Connection, task_id: str) -> HotLog | None:
         return None
     stored, num = stored_of(row), row[6]
     segment = stored.segments[-1]
-    kinds: dict[Kind, int] = {}
-    totals: dict[Kind, int] = {}
-    for number, type_, level, total in connection.execute(
-        "SELECT num, type, level, total FROM kinds WHERE task_num = ?", (num,)
-    ):
-        kinds[unpack(type_), level] = number
-        if total:
-            totals[unpack(type_), level] = total
-    numbers, states, weight = load_series(connection, num, {number: kind for kind, number in kinds.items()})
+    names = {
+        number: (unpack(type_), level)
+        for number, type_, level in connection.execute("SELECT num, type, level FROM kinds WHERE task_num = ?", (num,))
+    }
+    counts = counts_before(connection, num, max(stored.last_index + 1, stored.first_index))
+    totals = {names[number]: n for number, n in counts.items()}
+    numbers, states, weight = load_series(connection, num, names)
     state = LogState(stored, Origin(task_id, segment.epoch, segment.salt), states, totals, row[7])
     lanes = connection.execute("SELECT name FROM lanes WHERE task_num = ? AND turn IS NOT NULL", (num,))
     return HotLog(
-        num, state, stored.record, row[8], kinds, numbers, max(numbers.values(), default=-1) + 1,
+        num, state, stored.record, row[8], {kind: n for n, kind in names.items()}, numbers,
+        max(numbers.values(), default=-1) + 1,
         {name for (name,) in lanes}, _TASK_WEIGHT + len(row[0]) + weight,
     )  # fmt: skip
 

@@ -39,7 +39,8 @@ JOIN_BYTES = 64 << 10
 
 _KEYS_AT_ONCE = 128
 
-ENTRIES = "INSERT INTO entries"
+# OR FAIL: no journal for the statement alone, which would copy every page first; the transaction is undone anyway.
+ENTRIES = "INSERT OR FAIL INTO entries"
 TEXTS = "INSERT OR REPLACE INTO texts"
 CHECKPOINTS = "INSERT OR REPLACE INTO checkpoints"
 KINDS = "INSERT OR REPLACE INTO kinds"
@@ -62,7 +63,7 @@ class Pending:
         self._keys: dict[tuple[int, str], tuple[int, KeyRecord]] = {}
         self._logs: dict[int, HotLog] = {}
         self._records: dict[int, HotLog] = {}
-        self._kinds: set[tuple[int, machine.Kind]] = set()
+        self._kinds: list[tuple[int, machine.Kind]] = []
         self._series: set[tuple[int, str]] = set()
         self._joins: list[tuple[int, int, Tail]] = []
         self._removed: set[tuple[int, int]] = set()
@@ -71,14 +72,15 @@ class Pending:
     def add(self, log: HotLog, outcome: Outcome, *, has_record: bool) -> None:
         """Note what a commit does, and make the log's state the one after it."""
         self._logs[log.num] = log
+        for kind in outcome.kinds:
+            if kind not in log.kinds:
+                log.kind_number(kind)
+                self._kinds.append((log.num, kind))
         if outcome.entries:
             self._add_checkpoints(log, outcome.entries)
         log.state.merge(outcome)
         for entry in outcome.entries:
             self._entries.append(entry_row(log, entry))
-        for kind in outcome.kinds:
-            log.kind_number(kind)
-            self._kinds.add((log.num, kind))
         for series_id in outcome.series:
             log.series_number(series_id)
             self._series.add((log.num, series_id))
@@ -227,7 +229,7 @@ def head_row(log: HotLog) -> Row:
 
 def kind_row(log: HotLog, kind: machine.Kind) -> Row:
     """The row of a kind."""
-    return log.num, log.kind_number(kind), pack(kind[0]), kind[1], log.state.kinds[kind]
+    return log.num, log.kind_number(kind), pack(kind[0]), kind[1]
 
 
 def series_row(log: HotLog, series_id: str, data: bytes | None = None) -> Row:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from attrs import frozen
 
@@ -18,6 +18,7 @@ from taskcast_core.builtin.sqlite.rows import (
     ENTRY_COLUMNS,
     HIDDEN,
     HOLE_COLUMNS,
+    MAX_INDEX,
     OPEN,
     RESTORED,
     STORED_COLUMNS,
@@ -38,8 +39,7 @@ from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
 from taskcast_core.series import folded
 
-T = TypeVar("T")
-Read = Callable[[sqlite3.Connection], T]
+_CHUNK = 64  # rows: so little is read ahead of a page that ends early
 
 
 class Meter:
@@ -147,15 +147,7 @@ def read(
     start = max(start, log.first_index)
     if start >= stop:
         return Page(log.epoch, (), stop if reverse else after, log.last_index)
-    lines = _backwards(connection, log, start, stop) if reverse else _forwards(connection, log, start, stop)
-    items: list[Entry | Hole] = []
-    size = 0
-    for item in lines:
-        items.append(item)
-        if isinstance(item, Entry):
-            size += len(item.text)
-        if len(items) >= limit or size >= PAGE_BYTES:
-            break
+    items = _items(connection, log, start, stop, limit, reverse=reverse)
     edge = items[-1]
     if reverse:
         items.reverse()
@@ -163,50 +155,53 @@ def read(
     return Page(log.epoch, tuple(items), edge.index if isinstance(edge, Entry) else edge.last, log.last_index)
 
 
-def _forwards(connection: sqlite3.Connection, log: OpenLog, start: int, stop: int) -> Iterator[Entry | Hole]:
-    """Entries and holes that cover [start, stop), holes cut to it where they reach beyond."""
-    names = log.names(connection)
+def _items(
+    connection: sqlite3.Connection, log: OpenLog, start: int, stop: int, limit: int, *, reverse: bool
+) -> list[Entry | Hole]:
+    """Entries and holes from one end of [start, stop) on, as many as make a page; holes cut where they reach beyond."""
+    names, order = log.names(connection), "DESC" if reverse else "ASC"
+    rows, is_all = _page_of(
+        connection.execute(
+            f"SELECT {ENTRY_COLUMNS} FROM entries WHERE pos >= ? AND pos < ? ORDER BY pos {order}",
+            (position(log.num, start), position(log.num, stop)),
+        ),
+        limit,
+    )
+    if not is_all:
+        edge = rows[-1][0] & MAX_INDEX
+        start, stop = (edge, stop) if reverse else (start, edge + 1)
     holes = connection.execute(
-        f"SELECT {HOLE_COLUMNS} FROM holes WHERE task_num = ? AND last >= ? AND first < ? ORDER BY last",
-        (log.num, start, stop),
-    )
-    expected = start
-    for row in _entry_rows(connection, log, start, stop, "ASC"):
-        entry = names.entry(row)
-        while entry.index > expected:
-            hole = part_of(names.hole(next(holes)), start, stop)
-            yield hole
-            expected = hole.last + 1
-        yield entry
-        expected = entry.index + 1
-    for row in holes:
-        yield part_of(names.hole(row), start, stop)
+        f"SELECT {HOLE_COLUMNS} FROM holes WHERE task_num = ? AND last >= ? AND first < ? "
+        f"ORDER BY last {order} LIMIT ?",
+        (log.num, start, stop, limit),
+    ).fetchall()
+    items: list[Entry | Hole] = [names.entry(row) for row in rows]
+    if holes:
+        items += [part_of(names.hole(row), start, stop) for row in holes]
+        items.sort(key=_first_index, reverse=reverse)
+        del items[limit:]
+    return items
 
 
-def _backwards(connection: sqlite3.Connection, log: OpenLog, start: int, stop: int) -> Iterator[Entry | Hole]:
-    names = log.names(connection)
-    holes = connection.execute(
-        f"SELECT {HOLE_COLUMNS} FROM holes WHERE task_num = ? AND last >= ? AND first < ? ORDER BY last DESC",
-        (log.num, start, stop),
-    )
-    expected = stop - 1
-    for row in _entry_rows(connection, log, start, stop, "DESC"):
-        entry = names.entry(row)
-        while entry.index < expected:
-            hole = part_of(names.hole(next(holes)), start, stop)
-            yield hole
-            expected = hole.first - 1
-        yield entry
-        expected = entry.index - 1
-    for row in holes:
-        yield part_of(names.hole(row), start, stop)
+def _first_index(item: Entry | Hole) -> int:
+    return item.index if isinstance(item, Entry) else item.first
 
 
-def _entry_rows(connection: sqlite3.Connection, log: OpenLog, start: int, stop: int, order: str) -> Iterator[Row]:
-    return connection.execute(
-        f"SELECT {ENTRY_COLUMNS} FROM entries WHERE pos >= ? AND pos < ? ORDER BY pos {order}",
-        (position(log.num, start), position(log.num, stop)),
-    )
+def _page_of(cursor: sqlite3.Cursor, limit: int) -> tuple[list[Row], bool]:
+    """The rows of a page, which ends when their texts pass its size, and whether these are all there are."""
+    rows: list[Row] = []
+    size = 0
+    while len(rows) < limit:
+        chunk = cursor.fetchmany(min(_CHUNK, limit - len(rows)))
+        if not chunk:
+            return rows, True
+        size += sum([len(row[-1]) for row in chunk])
+        rows += chunk
+        while size - len(rows[-1][-1]) >= PAGE_BYTES:
+            size -= len(rows.pop()[-1])
+        if size >= PAGE_BYTES:
+            return rows, False
+    return rows, False
 
 
 # ── Series ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
 from taskcast_core import wire
 from taskcast_core.builtin.memory_workers import PRIORITIES
-from taskcast_core.contracts.task_log import Key, Record, Segment, Stored, TimerKind
+from taskcast_core.contracts.task_log import Key, Record, Segment, Stored
 from taskcast_core.entries import Entry, Hole, Origin
 from taskcast_core.errors import StoreUnavailable
 from taskcast_core.machine import KeyRecord, Kind
@@ -76,16 +76,12 @@ def add_counts(total: Counts, more: Mapping[int, int]) -> None:
 
 def pack_record(record: Record) -> bytes:
     """A record as JSON."""
-    return wire.dumps(
-        {"task": wire.to_wire(record.task), "timers": dict(record.timers), "lanes": list(record.lanes)}
-    )
+    return wire.encode(record)
 
 
 def unpack_record(blob: bytes) -> Record:
     """``pack_record`` read back."""
-    value = wire.loads(blob)
-    timers = cast(dict[TimerKind, int], value["timers"])
-    return Record(wire.from_wire(value["task"], Task), timers, tuple(value["lanes"]))
+    return wire.decode(blob, Record)
 
 
 def pack_segments(segments: Sequence[Segment]) -> bytes:
@@ -187,6 +183,8 @@ class LogNames:
 
     def origin(self, index: int) -> Origin:
         """Of the entry at an index."""
+        if index >= self._origins[0][0]:  # nearly all logs have just one
+            return self._origins[0][1]
         return next((origin for first, origin in self._origins if first <= index), self._origins[-1][1])
 
     def series(self, value: int | bytes | None) -> str | None:

@@ -53,6 +53,7 @@ def open_writer(path: Path, options: SqliteOptions) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {options.synchronous}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA temp_store = MEMORY")  # the journals of single statements, too
         connection.execute(f"PRAGMA journal_size_limit = {options.wal_bytes}")
         connection.execute(f"PRAGMA cache_size = -{options.cache_bytes >> 10}")
         _migrate(connection)

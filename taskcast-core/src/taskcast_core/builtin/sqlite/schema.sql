@@ -42,8 +42,8 @@ CREATE TABLE heads (
     keys INTEGER NOT NULL
 );
 
--- pos: the task's number times 2**32, plus the index. series: a number of the table series, or, where the series has
--- no state (keep-all; removed by cleanup), its id.
+-- pos: the task's number times 2**32, plus the index. series: a number of the table series; where the series has no
+-- state (keep-all), its id.
 CREATE TABLE entries (
     pos INTEGER PRIMARY KEY,
     timestamp INTEGER NOT NULL,
@@ -63,13 +63,12 @@ CREATE TABLE given_ids (
     PRIMARY KEY (task_num, id)
 ) WITHOUT ROWID;
 
--- The distinct (type, level) pairs of a task, and how many entries of each there have been.
+-- The distinct (type, level) pairs of a task. How many entries of each there have been, checkpoints and entries say.
 CREATE TABLE kinds (
     task_num INTEGER NOT NULL,
     num INTEGER NOT NULL,
     type BLOB NOT NULL,
     level TEXT NOT NULL,
-    total INTEGER NOT NULL,
     PRIMARY KEY (task_num, num)
 ) WITHOUT ROWID;
 

@@ -42,6 +42,12 @@ from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
 
 _log = logging.getLogger(__name__)
 
+_DURABILITY = {
+    "FULL": "on disk: survives a killed process and a power cut",
+    "NORMAL": "in the file: survives a killed process; a power cut may take the newest changes",
+    "OFF": "in the file: survives a killed process; a power cut may damage the file",
+}
+
 
 class SqliteShortTermStore:
     """TaskLog, Listing, Deadlines, Followers, Cold and Workers in one file, which this process owns while it is open.
@@ -107,6 +113,16 @@ class SqliteShortTermStore:
             return
         await asyncio.shield(asyncio.to_thread(self._connection.close))  # the last one to close copies the log, too
         self._lock.release()
+
+    @property
+    def is_shared(self) -> bool:
+        """See TaskLog."""
+        return False
+
+    @property
+    def durability(self) -> str:
+        """See TaskLog."""
+        return _DURABILITY[self._options.synchronous]
 
     def now_ms(self) -> int:
         """See TaskLog; never runs backwards while the store is open."""

@@ -82,10 +82,12 @@ class WalKeeper:
 
 
 def _checkpoint(connection: sqlite3.Connection, mode: str) -> bool:
+    """Copy pages from the log to the file; False where that did not succeed."""
     try:
         connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
         # Nothing is lost: the pages stay in the log, and the next attempt copies them.
-        _log.warning("sqlite: checkpoint failed: %s", error)
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:  # which is how it is told to end
+            _log.warning("sqlite: checkpoint failed: %s", error)
         return False
     return True
