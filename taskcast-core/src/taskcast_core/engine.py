@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, TypeVar, overload
 from attrs import field, frozen
 
 from taskcast_core import states, transfer, wire
+from taskcast_core.backoff import Backoff
 from taskcast_core.callbacks import OnDone, OnError, OnEvent, Unsubscribe, follow_with_callbacks
 from taskcast_core.clock import Clock
 from taskcast_core.commits import Commits
@@ -27,6 +28,7 @@ from taskcast_core.errors import (
     NoBlockedRequest,
     NotBlocked,
     PluginError,
+    StoreUnavailable,
     TaskEnded,
     TaskNotFound,
 )
@@ -123,6 +125,7 @@ class TaskEngine:
         self._lifecycle = Lifecycle(
             short_term_store,
             short_term_store,
+            short_term_store,
             long_term_store,
             self._commits,
             self.observers,
@@ -156,7 +159,11 @@ class TaskEngine:
             if self.workers is not None:
                 await stack.enter_async_context(self.workers.running(background=self.settings.background))
             if self.settings.background:
-                loops = [self.sweeper.run(), *(follower.run() for follower in self._followers)]
+                loops = [
+                    self.sweeper.run(),
+                    self._schedule_cleanup(),
+                    *(follower.run() for follower in self._followers),
+                ]
                 stack.push_async_callback(self._stop, [asyncio.create_task(loop) for loop in loops])
             self._stack = stack.pop_all()
         return self
@@ -166,6 +173,16 @@ class TaskEngine:
     ) -> None:
         if self._stack is not None:
             await self._stack.aclose()
+
+    async def _schedule_cleanup(self) -> None:
+        """Once per start: the rules may have changed since the tasks ended."""
+        patience = Backoff(first_s=1.0, most_s=60.0)
+        while True:
+            try:
+                await self._lifecycle.schedule_cleanup()
+                return
+            except StoreUnavailable:
+                await patience.wait()
 
     async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
         """Let followers finish what they hold, then stop all loops."""

@@ -7,9 +7,10 @@ from contextlib import suppress
 
 from attrs import evolve
 
-from taskcast_core import retention
+from taskcast_core import retention, states
 from taskcast_core.commits import Commits
 from taskcast_core.contracts.followers import Due, FollowerKind, Followers
+from taskcast_core.contracts.listing import Listing, ListQuery
 from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import (
     Change,
@@ -25,6 +26,7 @@ from taskcast_core.contracts.task_log import (
 )
 from taskcast_core.errors import (
     EpochChanged,
+    GuardFailed,
     InvalidTransition,
     NotHot,
     StaleAssignment,
@@ -43,6 +45,8 @@ TOMBSTONE_MS = 24 * 3600 * 1000
 """So long is it remembered that an id was deleted."""
 TRIM_BATCH = 10_000
 """Entries removed in one atomic step."""
+LIST_BATCH = 200
+"""Tasks looked at in one step."""
 
 
 class Lifecycle:
@@ -55,6 +59,7 @@ class Lifecycle:
     def __init__(
         self,
         log: TaskLog,
+        listing: Listing,
         followers: Followers,
         cold: LongTermStore | None,
         commits: Commits,
@@ -66,7 +71,8 @@ class Lifecycle:
         expect: Callable[[int], None],
         moved: Callable[[Task | None, Task], Awaitable[None]],
     ) -> None:
-        self._log, self._followers, self._cold, self._commits = log, followers, cold, commits
+        self._log, self._listing, self._followers = log, listing, followers
+        self._cold, self._commits = cold, commits
         self._observers, self._kinds, self._expect = observers, follower_kinds, expect
         self._retention, self._limits, self._moved = retention_settings, limits, moved
 
@@ -224,6 +230,26 @@ class Lifecycle:
                 await self._trim(stored, TrimRule.of(rule.event_filter, retention.ended_at(stored.task)))
         await self._commits.update(due.task_id, lambda current: self._after_cleanup(current, now))
 
+    async def schedule_cleanup(self) -> None:
+        """Give ended tasks the cleanup time of the present rules, which may be newer than the tasks."""
+        query = ListQuery(statuses=states.TERMINAL, limit=LIST_BATCH)
+        while True:
+            page = await self._listing.list(query)
+            for task in page.tasks:
+                await self._reschedule(task.id)
+            if page.next_cursor is None:
+                return
+            query = evolve(query, cursor=page.next_cursor)
+
+    async def _reschedule(self, task_id: str) -> None:
+        stored = await self._log.get(task_id)
+        if stored is None or stored.record.cleaned == retention.fingerprint(stored.task, self._retention):
+            return
+        wanted = retention.next_due(stored.task, self._retention, -1)
+        if stored.record.timers.get("cleanup") != wanted:
+            with suppress(GuardFailed, TaskNotFound):  # whoever changed it has seen to its timers
+                await self._commits.commit(task_id, _with_cleanup(stored, wanted, stored.record.cleaned))
+
     async def _trim(self, stored: Stored, rule: TrimRule) -> None:
         try:
             while await self._log.trim(stored.task.id, stored.epoch, rule, TRIM_BATCH) == TRIM_BATCH:
@@ -232,12 +258,17 @@ class Lifecycle:
             return
 
     def _after_cleanup(self, stored: Stored, now: int) -> Change:
-        due = dict(stored.record.timers)
-        due.pop("cleanup", None)
         upcoming = retention.next_due(stored.task, self._retention, now)
-        if upcoming is not None:
-            due["cleanup"] = upcoming
-        return Change(record=evolve(stored.record, timers=due), guard=Guard(rev=stored.rev))
+        return _with_cleanup(stored, upcoming, retention.fingerprint(stored.task, self._retention))
+
+
+def _with_cleanup(stored: Stored, at: int | None, cleaned: str | None) -> Change:
+    """Set when cleanup looks at a task next, and nothing else."""
+    due = dict(stored.record.timers)
+    due.pop("cleanup", None)
+    if at is not None:
+        due["cleanup"] = at
+    return Change(record=evolve(stored.record, timers=due, cleaned=cleaned), guard=Guard(rev=stored.rev))
 
 
 def new_task(given: TaskInput, task_id: str, now: int) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from attrs import frozen
@@ -57,6 +58,12 @@ def next_due(task: Task, settings: RetentionSettings, after: int) -> int | None:
     if settings.keep_ended_ms is not None:
         times.append(ended_at(task) + settings.keep_ended_ms)
     return min((at for at in times if at > after), default=None)
+
+
+def fingerprint(task: Task, settings: RetentionSettings) -> str:
+    """Names everything that next_due and removes_task depend on, the task's end aside."""
+    rules = repr((rules_for(task, settings), settings.keep_ended_ms)).encode()
+    return hashlib.blake2b(rules, digest_size=8).hexdigest()
 
 
 def removes_task(task: Task, settings: RetentionSettings, now: int) -> bool:

@@ -85,6 +85,7 @@ class Subscription:
         self._place = _Place()
         self._last: Entry | None = None
         self._pending_gap: GapReason | None = None
+        self._target = -1  # the head when the reader came: up to there it may be as far behind as it likes
 
     # ── Life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -96,7 +97,7 @@ class Subscription:
         """
         if self._channel is None:
             channel = self._channel = await self._hub.join(self.task_id, self)
-            self._epoch = channel.epoch
+            self._epoch, self._target = channel.epoch, channel.head
             try:
                 await self._begin(channel)
             except BaseException:
@@ -169,8 +170,8 @@ class Subscription:
         """The next batch; None when the stream is over."""
         if channel.epoch != self._epoch:
             await self._cross_epoch(channel)
-        if channel.head - self._place.after > self._max_lag and self._place.after > self._place.collapsed_upto:
-            return None
+        if self._place.after >= self._target and channel.head - self._place.after > self._max_lag:
+            return None  # far too slow; its cursor resumes from the store, at its own pace
         if self._place.after < channel.head:
             return await self._advance(channel)
         if self._pending_gap is not None:

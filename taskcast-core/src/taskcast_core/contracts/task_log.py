@@ -28,11 +28,13 @@ class Record:
     Attributes:
         timers: when (store's ms) something is due; set anew with every record.
         lanes: the follower lanes to mark with every commit: ``archive``, ``settle``, ``webhook:0`` …
+        cleaned: names the set of cleanup rules of which those that were due have been applied.
     """
 
     task: Task
     timers: Mapping[TimerKind, int] = field(factory=dict)
     lanes: tuple[str, ...] = ()
+    cleaned: str | None = None
 
 
 @frozen
