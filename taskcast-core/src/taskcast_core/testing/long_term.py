@@ -86,7 +86,7 @@ class WriteCases(_LongTerm):
         mark = await archived(store, hot, stored.task.id)
         assert mark == Watermark(stored.epoch, stored.last_index, stored.rev, "hot")
         assert await store.watermark(stored.task.id) == mark
-        assert await store.get(stored.task.id) == stored.record
+        assert await store.get(stored.task.id) == stored
 
     async def test_a_task_without_events(self, store: LongTermStore, hot: MemoryShortTermStore) -> None:
         stored = await created(hot)
@@ -119,7 +119,7 @@ class WriteCases(_LongTerm):
         newer = (await replace(hot, stored, status="running")).stored
         await archived(store, hot, stored.task.id)
         (mark,) = await store.write([old])
-        assert mark.rev == newer.rev and await store.get(stored.task.id) == newer.record
+        assert mark.rev == newer.rev and await store.get(stored.task.id) == newer
 
     async def test_a_newer_record_without_events(self, store: LongTermStore, hot: MemoryShortTermStore) -> None:
         stored = await created(hot, message())
@@ -127,8 +127,8 @@ class WriteCases(_LongTerm):
         await replace(hot, stored, status="running")
         mark = await archived(store, hot, stored.task.id, after=0)
         assert (mark.last_index, mark.rev) == (0, 2)
-        record = await store.get(stored.task.id)
-        assert record is not None and record.task.status == "running"
+        known = await store.get(stored.task.id)
+        assert known is not None and known.task.status == "running"
 
     async def test_other_content_at_an_index_is_a_lost_epoch(
         self, store: LongTermStore, hot: MemoryShortTermStore

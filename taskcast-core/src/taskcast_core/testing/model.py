@@ -320,6 +320,7 @@ class TaskLogMachine(RuleBasedStateMachine):
             page = self.call(self.store.read(self.task_id, after=low, before=high, limit=limit, reverse=reverse))
             assert page.items and len(page.items) <= limit and page.log_last == self.log.last
             items = [*page.items, *items] if reverse else [*items, *page.items]
+            assert low < page.last < high, "a page that goes nowhere"
             low, high = (low, page.last) if reverse else (page.last, high)
         expected = [i for i in range(after + 1, min(before, self.log.last + 1)) if i not in self.log.gone]
         found = entries_of(items)
