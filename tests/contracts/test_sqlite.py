@@ -12,9 +12,11 @@ from taskcast_core.builtin.sqlite.store import SqliteShortTermStore
 from taskcast_core.testing import (
     ColdContract,
     DeadlinesContract,
+    DurableContract,
     FollowersContract,
     ListingContract,
     ManualClock,
+    OpenSpec,
     TaskLogContract,
     WorkersContract,
 )
@@ -36,3 +38,18 @@ class TestSqliteShortTermStore(
     @pytest.fixture
     def examples(self, scale: Scale) -> int:
         return scale(15, 300)
+
+
+def open_store(path: str) -> SqliteShortTermStore:
+    """What the killed processes open."""
+    return SqliteShortTermStore(SqliteOptions(path=Path(path)))
+
+
+class TestSqliteIsDurable(DurableContract):
+    @pytest.fixture
+    def durable_store(self, tmp_path: Path) -> OpenSpec:
+        return OpenSpec("tests.contracts.test_sqlite:open_store", {"path": str(tmp_path / "tasks.db")})
+
+    @pytest.fixture
+    def kills(self, scale: Scale) -> int:
+        return scale(4, 100)

@@ -1,0 +1,400 @@
+"""What the SQLite store promises beyond the contracts: its file, its lock, its bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from taskcast_core.builtin.sqlite.lock import StoreFileError
+from taskcast_core.builtin.sqlite.options import SqliteOptions
+from taskcast_core.builtin.sqlite.schema import MIGRATIONS, check
+from taskcast_core.builtin.sqlite.store import SqliteShortTermStore
+from taskcast_core.builtin.sqlite.wal import CEILING
+from taskcast_core.contracts import Assignment, Change, DeadLetter, Held, TrimRule
+from taskcast_core.errors import IdempotencyConflict, StoreUnavailable, TaskDeleting
+from taskcast_core.filters import View
+from taskcast_core.models import MatchRule, Worker
+from taskcast_core.testing import ManualClock
+from taskcast_core.testing.making import (
+    RICH_HISTORY,
+    a_key,
+    copy_of,
+    created,
+    current,
+    delta,
+    entries_of,
+    eventually,
+    holes_of,
+    latest,
+    message,
+    publish,
+    replace,
+    whole_log,
+)
+from taskcast_core.testing.portrait import portrait
+
+pytestmark = pytest.mark.anyio
+
+Open = Callable[..., SqliteShortTermStore]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tasks.db"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def opened(path: Path, clock: ManualClock) -> Open:
+    def make(**options: object) -> SqliteShortTermStore:
+        return SqliteShortTermStore(SqliteOptions(path=path, **options), clock)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+async def store(opened: Open) -> AsyncIterator[SqliteShortTermStore]:
+    async with opened() as store:
+        yield store
+
+
+# ── The file ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_all_that_was_there_is_there_again(opened: Open) -> None:
+    async with opened() as store:
+        stored = await created(store, *RICH_HISTORY, lanes=("archive", "webhook:0"), tags=("a", "b"), type="chat")
+        before = await portrait(store, stored.task.id)
+    async with opened() as store:
+        assert await current(store, stored.task.id) == stored
+        assert await portrait(store, stored.task.id) == before
+        done = await publish(store, stored.task.id, delta("answer", "more"), latest("progress", 101))
+        assert [e.index for e in done.entries] == [stored.last_index + 1, stored.last_index + 2]
+
+
+async def test_a_text_goes_on_where_it_was(opened: Open) -> None:
+    pieces = [f"{n}é\ud83d" for n in range(600)]  # more than are joined at once
+    async with opened() as store:
+        task_id = (await created(store)).task.id
+    for start in range(0, 600, 150):
+        async with opened() as store:
+            for piece in pieces[start : start + 150]:
+                await publish(store, task_id, delta("s", piece))
+            assert await store.fold(task_id, "s", start) == {"delta": "".join(pieces[: start + 1])}
+    async with opened() as store:
+        for index in (0, 254, 255, 256, 257, 511, 599):
+            assert await store.fold(task_id, "s", index) == {"delta": "".join(pieces[: index + 1])}
+
+
+async def test_lanes_timers_keys_and_letters_outlive_the_process(opened: Open, clock: ManualClock) -> None:
+    async with opened() as store:
+        now = store.now_ms()
+        stored = await created(store, message(), lanes=("archive", "settle"), timers={"ttl": now + 1_000})
+        key, creation = a_key(), a_key()
+        first = await publish(store, stored.task.id, message("once"), key=key)
+        await store.reserve(creation, "promised")
+        (dirty,) = await store.claim_dirty("archive", "me", 1, 60_000)
+        await store.add_dead_letter(DeadLetter("l1", stored.task.id, "webhook:0", 0, now, {"why": "\ud800"}))
+    async with opened() as store:
+        assert await store.claim_dirty("archive", "you", 1, 1) == []  # still leased
+        assert [one.lane for one in await store.claim_dirty("settle", "you", 1, 1)] == ["settle"]
+        await store.ack(dirty, 1, 1)
+        assert await store.claim_dirty("archive", "you", 1, 1) == []
+        again = await publish(store, stored.task.id, message("once"), key=key)
+        assert again.replayed and [e.id for e in again.entries] == [e.id for e in first.entries]
+        assert await store.reserve(creation, "other") == "promised"
+        with pytest.raises(IdempotencyConflict):
+            await store.reserve(a_key(creation.name, "another body"), "other")
+        assert await store.due("ttl", 10, 1) == []
+        clock.advance(1_000)
+        assert [one.task_id for one in await store.due("ttl", 10, 60_000)] == [stored.task.id]
+        assert [one.detail for one in await store.dead_letters(10)] == [{"why": "\ud800"}]
+
+
+async def test_replies_tickets_and_assignments_outlive_the_process(opened: Open) -> None:
+    async with opened() as store:
+        now, key = store.now_ms(), a_key()
+        stored = await created(store)
+        changed = await replace(store, stored, message("begun"), key=key, status="running")
+        await replace(store, changed.stored, status="completed")
+        copy = await copy_of(store, (await created(store, *RICH_HISTORY)).task.id)
+        await store.release(copy.record.task.id, copy.segments[-1].epoch, copy.last_index, copy.rev)
+        ticket = await store.begin_restore(copy.record.task.id, 60_000)
+        await store.restore(ticket, copy)
+        gone = await created(store)
+        await store.delete(gone.task.id, linger_ms=60_000)
+        await store.put_worker(Worker("w", "idle", MatchRule(), 2, 0, 1.0, "pull", now, now))
+        assert await store.reserve_slot(Assignment("a", stored.task.id, "w", 1, 0, 60_000, confirmed=False))
+    async with opened() as store:
+        again = await store.commit(stored.task.id, Change(key=key))
+        assert again.replayed and again.stored.task.status == "running"
+        assert await store.get(copy.record.task.id) is None
+        restored = await store.open(ticket)
+        assert [e.id for e in entries_of(await whole_log(store, restored.task.id))] == \
+            [e.id for e in entries_of(copy.items)]  # fmt: skip
+        with pytest.raises(TaskDeleting):
+            await created(store, id=gone.task.id)
+        worker = await store.get_worker("w")
+        assert worker is not None and worker.used_slots == 1
+
+
+async def test_a_newer_layout_is_refused(opened: Open, path: Path) -> None:
+    async with opened():
+        pass
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(StoreFileError, match=rf"tasks\.db.*layout {len(MIGRATIONS) + 1}"):
+        await opened().__aenter__()
+
+
+@pytest.mark.parametrize("kind", ["text", "foreign", "folder"])
+async def test_what_is_no_store_is_refused(opened: Open, path: Path, kind: str) -> None:
+    if kind == "text":
+        path.write_text("this is not a database" * 100)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE theirs (x)")
+        connection.close()
+    before = path.read_bytes() if path.is_file() else b""
+    with pytest.raises(StoreFileError, match=r"tasks\.db"):
+        await opened().__aenter__()
+    assert before == (path.read_bytes() if path.is_file() else b"")
+
+
+async def test_a_missing_folder_is_named(path: Path) -> None:
+    with pytest.raises(StoreFileError, match="nowhere"):
+        await SqliteShortTermStore(SqliteOptions(path=path.parent / "nowhere" / "tasks.db")).__aenter__()
+
+
+# ── The lock ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_two_stores_in_one_process_are_refused(store: SqliteShortTermStore, opened: Open, path: Path) -> None:
+    with pytest.raises(StoreFileError, match=r"tasks\.db.*in use by this process"):
+        await opened().__aenter__()
+    await created(store)  # and the first one is none the worse for it
+
+
+async def test_another_process_is_refused_until_the_first_has_ended(path: Path, opened: Open) -> None:
+    program = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from taskcast_core.builtin.sqlite.options import SqliteOptions\n"
+        "from taskcast_core.builtin.sqlite.store import SqliteShortTermStore\n"
+        "async def main():\n"
+        "    async with SqliteShortTermStore(SqliteOptions(path=Path(sys.argv[1]))):\n"
+        "        print('open', flush=True)\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None and child.stdout.readline() == b"open\n"
+        with pytest.raises(StoreFileError, match=rf"tasks\.db.*in use by the process {child.pid}"):
+            await opened().__aenter__()
+    finally:
+        child.kill()
+        child.communicate(timeout=10)
+    async with opened() as store:
+        await created(store)
+
+
+async def test_a_failed_opening_leaves_no_lock(opened: Open, path: Path) -> None:
+    path.write_text("this is not a database" * 100)
+    with pytest.raises(StoreFileError):
+        await opened().__aenter__()
+    path.unlink()
+    async with opened() as store:
+        await created(store)
+
+
+# ── Backups ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_backup_is_one_committed_state(store: SqliteShortTermStore, path: Path, clock: ManualClock) -> None:
+    stored = await created(store, *RICH_HISTORY)
+    before = await portrait(store, stored.task.id)
+    target = path.with_name("backup.db")
+
+    async def go_on() -> None:
+        for n in range(200):
+            await publish(store, stored.task.id, message(data=n))
+
+    going_on = asyncio.create_task(go_on())
+    await store.backup(target)
+    await going_on
+    check(target)
+    assert not target.with_name("backup.db-wal").exists()
+    async with SqliteShortTermStore(SqliteOptions(path=target), clock) as copy:
+        entries = entries_of(await whole_log(copy, stored.task.id))
+        assert [e.draft.data for e in entries[-1:]] in ([{}], [len(entries) - stored.last_index - 2])
+        first = await portrait(copy, stored.task.id)
+        assert first.lines[: len(before.lines)] == before.lines
+    with pytest.raises(StoreFileError, match="onto itself"):
+        await store.backup(path)
+
+
+async def test_check_finds_damage(opened: Open, path: Path) -> None:
+    async with opened() as store:
+        task_id = (await created(store)).task.id
+        for _ in range(50):
+            await publish(store, task_id, *[message(data="x" * 400)] * 10)
+    check(path)
+    damaged = path.with_name("damaged.db")
+    shutil.copy(path, damaged)
+    size = damaged.stat().st_size
+    with damaged.open("r+b") as file:
+        file.seek(size // 2 // 4096 * 4096)
+        file.write(os.urandom(4096))
+    with pytest.raises(StoreFileError, match="damaged"):
+        check(damaged)
+    with pytest.raises(StoreFileError, match="no such file"):
+        check(path.with_name("missing.db"))
+
+
+# ── Bounds ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_counting_and_seeking_do_not_read_the_log(store: SqliteShortTermStore) -> None:
+    task_id = (await created(store)).task.id
+    for n in range(120):
+        await publish(store, task_id, *[message("a" if i % 3 else "b", n) for i in range(100)])
+    view = View(types=["b"])
+    whole = await whole_log(store, task_id)
+    below = 0
+    for index in range(12_000):
+        if index in (0, 1, 999, 1_000, 1_001, 5_432, 11_999):
+            seen = store.meter.entries
+            assert await store.count(task_id, view, index) == below
+            assert store.meter.entries - seen <= 1_000
+        if (entry := whole[index]).type == "b":  # type: ignore[union-attr]
+            if below % 500 == 7:
+                seen = store.meter.entries
+                assert await store.seek(task_id, view, below) == entry.index  # type: ignore[union-attr]
+                assert store.meter.entries - seen <= 2_000  # one span to know that it exists, one to find it
+            below += 1
+
+
+async def test_positions_stand_when_holes_swallow_checkpoints(store: SqliteShortTermStore) -> None:
+    stored = await created(store)
+    task_id = stored.task.id
+    for n in range(45):
+        await publish(store, task_id, *[latest("p", n), message("keep")] if n % 9 == 0 else [latest("p", n)] * 100)
+    last = (await current(store, task_id)).last_index
+    views = [View(types=["progress"]), View(types=["keep"]), View()]
+    assert [await store.count(task_id, view, last + 1) for view in views] == [last + 1 - 5, 5, last + 1]
+    items = await whole_log(store, task_id)
+    for hole in holes_of(items):
+        assert sum(hole.counts.values()) == hole.last - hole.first + 1
+        assert await store.count(task_id, views[0], hole.last + 1) - await store.count(task_id, views[0], hole.first) \
+            == hole.counts["progress", "info"]  # fmt: skip
+    for n, entry in enumerate([e for e in entries_of(items) if e.type == "keep"]):
+        assert await store.seek(task_id, views[1], n) == entry.index
+        assert await store.count(task_id, views[1], entry.index) == n
+    await store.trim(task_id, stored.epoch, TrimRule(types=("keep",)))
+    assert [await store.count(task_id, view, last + 1) for view in views] == [last + 1 - 5, 5, last + 1]
+    assert len(await whole_log(store, task_id)) == 2  # one hole, and the newest value
+
+
+async def test_removed_entries_leave_the_file(store: SqliteShortTermStore, path: Path) -> None:
+    stored = await created(store, *[message(data=n) for n in range(3_000)])
+    assert _rows(path, "entries") == 3_000
+    assert await store.trim(stored.task.id, stored.epoch, TrimRule(keep_series_ends=False)) == 3_000
+    assert (_rows(path, "entries"), _rows(path, "holes")) == (0, 1)
+    for value in range(50):
+        await publish(store, stored.task.id, latest("p", value))
+    assert (_rows(path, "entries"), _rows(path, "holes")) == (1, 1)
+
+
+async def test_a_purged_task_is_swept_away(store: SqliteShortTermStore, path: Path) -> None:
+    stored = await created(store, *[delta("s", "x") for n in range(2_500)], tags=("t",), lanes=())
+    await store.delete(stored.task.id, linger_ms=0)
+    assert await store.purge(stored.task.id, tombstone_ms=1_000)
+    tables = ("tasks", "heads", "entries", "kinds", "series", "texts", "checkpoints", "tags", "timers", "leftovers")
+    await eventually(lambda: not any(_rows(path, table) for table in tables))
+    again = await created(store, message(), id=stored.task.id)
+    assert again.epoch == stored.epoch + 1
+
+
+async def test_keys_of_a_task_are_bounded(store: SqliteShortTermStore, path: Path) -> None:
+    task_id = (await created(store)).task.id
+    first = a_key()
+    await publish(store, task_id, message("first"), key=first)
+    await asyncio.gather(*(publish(store, task_id, message(), key=a_key()) for _ in range(1_300)))
+    assert _rows(path, "keys") < 1_000 + 200
+    again = await publish(store, task_id, message("first"), key=first)
+    assert not again.replayed  # as in the memory store: only the newest thousand are remembered
+
+
+async def test_the_write_ahead_log_is_bounded_under_load(opened: Open, path: Path) -> None:
+    limit, largest = 1 << 20, 0
+    async with opened(wal_bytes=limit, synchronous="OFF") as store:
+        tasks = [(await created(store)).task.id for _ in range(8)]
+
+        async def work(task_id: str) -> None:
+            nonlocal largest
+            for n in range(250):
+                await publish(store, task_id, *[message(data="x" * 500)] * 10)
+                if n % 10 == 0:
+                    await store.read(task_id, limit=200)
+                    largest = max(largest, path.with_name("tasks.db-wal").stat().st_size)
+
+        await asyncio.gather(*map(work, tasks))
+        assert path.stat().st_size > 8 * limit  # much more went through it
+        assert largest <= (CEILING + 2) * limit
+    assert not path.with_name("tasks.db-wal").exists()
+
+
+async def test_states_of_many_tasks_do_not_stay_in_memory(opened: Open) -> None:
+    async with opened(log_cache_bytes=50_000, known_tasks=10) as store:
+        tasks = [(await created(store, delta("s", "a"), latest("p", 1))).task.id for _ in range(200)]
+        for round_ in range(2):
+            for task_id in tasks:
+                await publish(store, task_id, delta("s", "b"), latest("p", round_))
+        assert len(store._session._logs._logs) <= 30 and len(store._known) <= 10
+        for task_id in tasks:
+            assert (await current(store, task_id)).last_index == 5
+            assert await store.fold(task_id, "s", 4) == {"delta": "abb"}
+
+
+# ── Closing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_closing_finishes_what_was_handed_over(opened: Open) -> None:
+    async with opened() as store:
+        task_id = (await created(store)).task.id
+        waiting = [asyncio.create_task(publish(store, task_id, message(data=n))) for n in range(300)]
+        await asyncio.sleep(0)
+    done = await asyncio.gather(*waiting)
+    async with opened() as store:
+        assert (await current(store, task_id)).last_index == len(done) - 1
+
+
+async def test_a_closed_store_says_so(opened: Open) -> None:
+    async with opened() as store:
+        task_id = (await created(store)).task.id
+    for call in (store.read(task_id), publish(store, task_id, message()), store.heads([Held(task_id, 0)])):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await call
+
+
+def _rows(path: Path, table: str) -> int:
+    connection = sqlite3.connect(path)
+    try:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+    finally:
+        connection.close()
