@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from taskcast_core.builtin.sqlite import copies, counting, holes, pending
 from taskcast_core.builtin.sqlite.options import SqliteOptions
 from taskcast_core.builtin.sqlite.store import SqliteShortTermStore
 from taskcast_core.testing import (
@@ -20,6 +21,7 @@ from taskcast_core.testing import (
     TaskLogContract,
     WorkersContract,
 )
+from taskcast_core.testing.model import ModelCases
 from tests.fixtures.scale import Scale
 
 
@@ -38,6 +40,30 @@ class TestSqliteShortTermStore(
     @pytest.fixture
     def examples(self, scale: Scale) -> int:
         return scale(15, 300)
+
+
+class TestSqliteWithNarrowSpans(ModelCases):
+    """Random histories are short: so checkpoints stand close, texts are joined early, and nothing stays in memory."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture(params=["remembering", "forgetting"])
+    async def store(
+        self, request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> AsyncIterator[SqliteShortTermStore]:
+        for module in (counting, holes, pending, copies):
+            monkeypatch.setattr(module, "SPAN", 3)
+        monkeypatch.setattr(pending, "JOIN_AFTER", 2)
+        size = 0 if request.param == "forgetting" else 1 << 20
+        options = SqliteOptions(path=tmp_path / "tasks.db", log_cache_bytes=size, record_cache_bytes=size)
+        async with SqliteShortTermStore(options, clock) as store:
+            yield store
+
+    @pytest.fixture
+    def examples(self, scale: Scale) -> int:
+        return scale(15, 500)
 
 
 def open_store(path: str) -> SqliteShortTermStore:

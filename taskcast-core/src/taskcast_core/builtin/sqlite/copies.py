@@ -161,7 +161,7 @@ def found_epoch(session: Session, task_id: str, seen_epoch: int, floor: int) -> 
     session.forget(task_id)
     after = session.log(task_id)
     assert after is not None
-    session.publish(after.state.stored)
+    session.publish(after)
     return after.state.stored
 
 
@@ -256,7 +256,7 @@ def trim(session: Session, task_id: str, epoch: int, rule: TrimRule, limit: int)
         _drop_series(session, log.num, log.series[name])
     _keep_newest(session, log, {index for index, *_ in doomed}, lost)
     session.forget(task_id)
-    session.publish(log.state.stored)
+    session.publish(log)
     return len(doomed)
 
 

@@ -20,6 +20,7 @@ from taskcast_core.series import SeriesState
 
 _TASK_WEIGHT = 2_000
 _SERIES_WEIGHT = 600
+_WEIGH_EVERY = 64  # transactions
 
 
 @define
@@ -38,7 +39,8 @@ class HotLog:
 
     Attributes:
         written: the record that the tables hold. kinds, series: their row numbers. keys: how many keys it has had.
-        dirty_lanes: lanes that are known to be marked. weight: bytes that this takes, about.
+        dirty_lanes: lanes that are known to be marked. record_size, payloads: bytes of the record, and of the newest
+        entry of each series.
     """
 
     num: int
@@ -49,13 +51,19 @@ class HotLog:
     series: dict[str, int]
     next_series: int
     dirty_lanes: set[str]
-    weight: int
+    record_size: int
+    payloads: dict[str, int] = field(factory=dict)
     tails: dict[str, Tail] = field(factory=dict)
 
     @classmethod
     def new(cls, num: int, state: LogState) -> HotLog:
         """A log that has no rows yet."""
-        return cls(num, state, state.stored.record, 0, {}, {}, 0, set(), _TASK_WEIGHT)
+        return cls(num, state, state.stored.record, 0, {}, {}, 0, set(), 0)
+
+    @property
+    def weight(self) -> int:
+        """How many bytes this takes, about."""
+        return _TASK_WEIGHT + self.record_size + _SERIES_WEIGHT * len(self.series) + sum(self.payloads.values())
 
     def kind_number(self, kind: Kind) -> int:
         """The row number of a kind; a new one if it is new."""
@@ -70,7 +78,6 @@ class HotLog:
         if number is None:
             number = self.series[series_id] = self.next_series
             self.next_series += 1
-            self.weight += _SERIES_WEIGHT
         return number
 
 
@@ -79,6 +86,7 @@ class HotLogs:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._age = 0
         self._logs: OrderedDict[str, HotLog] = OrderedDict()
 
     def get(self, connection: sqlite3.Connection, task_id: str) -> HotLog | None:
@@ -110,17 +118,13 @@ class HotLogs:
 
     def shrink(self) -> None:
         """Keep to the limit; only when the tables are up to date."""
-        # Summing up costs what the logs are many, so it is done only when their mere number allows for an excess.
-        if len(self._logs) * _TASK_WEIGHT <= self._limit and not self._grown():
-            return
+        self._age += 1
+        if self._age % _WEIGH_EVERY and len(self._logs) * _TASK_WEIGHT <= self._limit:
+            return  # weighing them all takes a while where they are many
         total = sum(log.weight for log in self._logs.values())
-        while total > self._limit and len(self._logs) > 1:
+        while total > self._limit and self._logs:
             _, log = self._logs.popitem(last=False)
             total -= log.weight
-
-    def _grown(self) -> bool:
-        newest = next(reversed(self._logs.values()), None)
-        return newest is not None and newest.weight > 8 * _TASK_WEIGHT
 
 
 def _load(connection: sqlite3.Connection, task_id: str) -> HotLog | None:
@@ -139,23 +143,23 @@ def _load(connection: sqlite3.Connection, task_id: str) -> HotLog | None:
     }
     counts = counts_before(connection, num, max(stored.last_index + 1, stored.first_index))
     totals = {names[number]: n for number, n in counts.items()}
-    numbers, states, weight = load_series(connection, num, names)
+    numbers, states, payloads = load_series(connection, num, names)
     state = LogState(stored, Origin(task_id, segment.epoch, segment.salt), states, totals, row[7])
     lanes = connection.execute("SELECT name FROM lanes WHERE task_num = ? AND turn IS NOT NULL", (num,))
     return HotLog(
         num, state, stored.record, row[8], {kind: n for n, kind in names.items()}, numbers,
         max(numbers.values(), default=-1) + 1,
-        {name for (name,) in lanes}, _TASK_WEIGHT + len(row[0]) + weight,
+        {name for (name,) in lanes}, len(row[0]), payloads,
     )  # fmt: skip
 
 
 def load_series(
     connection: sqlite3.Connection, num: int, kinds: dict[int, Kind]
-) -> tuple[dict[str, int], dict[str, SeriesState], int]:
-    """The series of a task: their numbers, their states, and about how many bytes these take."""
+) -> tuple[dict[str, int], dict[str, SeriesState], dict[str, int]]:
+    """The series of a task: their numbers, their states, and how many bytes their newest entries have."""
     numbers: dict[str, int] = {}
     states: dict[str, SeriesState] = {}
-    weight = 0
+    payloads: dict[str, int] = {}
     for number, id_, mode, last_index, field_, default_field, run, length, by_kind, data, text in connection.execute(
         "SELECT s.num, s.id, s.mode, s.last_index, s.field, s.default_field, s.run, s.length, s.last_by_kind, s.data, "
         "e.text FROM series s LEFT JOIN entries e ON e.pos = (s.task_num << 32) + s.last_index WHERE s.task_num = ?",
@@ -168,5 +172,5 @@ def load_series(
             draft_of(wire.loads(text)).data if data is None else wire.loads(data),
             {kinds[kind]: index for kind, index in orjson.loads(by_kind)},
         )  # fmt: skip
-        weight += _SERIES_WEIGHT + len(text or data)
-    return numbers, states, weight
+        payloads[series_id] = len(text or data)
+    return numbers, states, payloads

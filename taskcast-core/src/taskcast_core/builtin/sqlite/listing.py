@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from taskcast_core import wire
 from taskcast_core.builtin.sqlite.rows import OPEN, pack, task_of, unpack_or_none
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.listing import decode_cursor, encode_cursor
@@ -56,7 +57,8 @@ def _condition(query: ListQuery) -> _Where:
     if query.assign_modes is not None:
         where.among("assign_mode", query.assign_modes)
     if query.task_ids is not None:
-        where.among("id", map(pack, query.task_ids))
+        # There may be more of them than a statement can have values.
+        where.add("id IN (SELECT CAST(value AS BLOB) FROM json_each(?))", wire.dumps(list(query.task_ids)).decode())
     if query.created_after is not None:
         where.add("created_at > ?", _within(query.created_after))
     if query.created_before is not None:

@@ -21,7 +21,7 @@ class SqliteOptions:
     )
     cache_bytes: int = option(32 << 20, minimum=1 << 20, help="pages of the file that the writer keeps in memory")
     log_cache_bytes: int = option(64 << 20, minimum=0, help="states of recently written tasks, about this many bytes")
-    known_tasks: int = option(10_000, minimum=0, help="so many recently written records are read without I/O")
+    record_cache_bytes: int = option(16 << 20, minimum=0, help="recently written records that are read without I/O")
     readers: int = option(3, minimum=1, maximum=64, help="threads that read")
     queue_size: int = option(1_000, minimum=1, help="operations in flight; further callers wait")
     wal_bytes: int = option(16 << 20, minimum=1 << 16, help="checkpoint when the write-ahead log passes this size")

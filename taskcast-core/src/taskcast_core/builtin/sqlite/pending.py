@@ -16,6 +16,7 @@ from taskcast_core.builtin.sqlite.rows import (
     KEY_COLUMNS,
     MAX_INDEX,
     MODE_CODES,
+    RECORD,
     TASK_COLUMNS,
     Row,
     insert_all,
@@ -81,6 +82,8 @@ class Pending:
         log.state.merge(outcome)
         for entry in outcome.entries:
             self._entries.append(entry_row(log, entry))
+            if entry.series_id is not None and entry.series_id in outcome.series:
+                log.payloads[entry.series_id] = len(entry.text)
         for series_id in outcome.series:
             log.series_number(series_id)
             self._series.add((log.num, series_id))
@@ -149,8 +152,11 @@ class Pending:
     def _write_records(self, connection: sqlite3.Connection) -> None:
         for log in self._records.values():
             stored = log.state.stored
-            connection.execute(f"UPDATE tasks SET ({TASK_COLUMNS}) = (?,?,?,?,?,?,?,?,?,?) WHERE num = ?",
-                               (*task_row(stored), log.num))  # fmt: skip
+            row = task_row(stored)
+            log.record_size = len(row[RECORD])
+            connection.execute(
+                f"UPDATE tasks SET ({TASK_COLUMNS}) = (?,?,?,?,?,?,?,?,?,?) WHERE num = ?", (*row, log.num)
+            )
             replace_timers(connection, log.num, log.written, stored.record)
             if log.written.task.tags != stored.task.tags:
                 connection.execute("DELETE FROM tags WHERE task_num = ?", (log.num,))
@@ -246,9 +252,11 @@ def series_row(log: HotLog, series_id: str, data: bytes | None = None) -> Row:
 def insert_task(connection: sqlite3.Connection, log: HotLog, state: int) -> None:
     """Write the rows of a task's record and head."""
     stored = log.state.stored
+    row = task_row(stored)
+    log.record_size = len(row[RECORD])
     connection.execute(
         f"INSERT INTO tasks (num, id, state, {TASK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (log.num, pack(stored.task.id), state, *task_row(stored)),
+        (log.num, pack(stored.task.id), state, *row),
     )
     insert_all(connection, HEADS, [head_row(log)])
     insert_tags(connection, log.num, stored.record)

@@ -83,6 +83,6 @@ class ReaderPool:
         self._is_closed = True
         for connection in self._connections:
             connection.interrupt()
-        await asyncio.shield(asyncio.to_thread(self._threads.shutdown, cancel_futures=True))
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         for connection in self._connections:
             connection.close()

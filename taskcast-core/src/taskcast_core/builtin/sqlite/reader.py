@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -248,13 +248,14 @@ def count(
     before = min(max(before, 0), log.last_index + 1)
     if view.is_everything:
         return before
-    return _count(connection, log, log.names(connection), view, max(before, log.first_index), meter)
+    total = _visible(log.names(connection), view)
+    return total(counting.counts_before(connection, log.num, max(before, log.first_index), meter))
 
 
-def _count(
-    connection: sqlite3.Connection, log: OpenLog, names: LogNames, view: View, before: int, meter: Meter
-) -> int:
-    return view.total(names.counts(counting.counts_before(connection, log.num, before, meter)))
+def _visible(names: LogNames, view: View) -> Callable[[Counts], int]:
+    """How many of so many entries of each kind a view lets through."""
+    kinds = {number for number, kind in names.kinds.items() if view.matches(*kind)}
+    return lambda counts: sum([n for number, n in counts.items() if number in kinds])
 
 
 def seek(
@@ -264,15 +265,15 @@ def seek(
     log = open_log(connection, task_id, epoch)
     if view.is_everything:
         return place if 0 <= place <= log.last_index else None
-    names = log.names(connection)
-    if place < 0 or _count(connection, log, names, view, max(log.last_index + 1, log.first_index), meter) <= place:
+    total = _visible(log.names(connection), view)
+
+    def before(index: int) -> int:
+        return total(counting.counts_before(connection, log.num, index, meter))
+
+    if place < 0 or before(max(log.last_index + 1, log.first_index)) <= place:
         return None
-    if log.first_index and _count(connection, log, names, view, log.first_index, meter) > place:
+    if log.first_index and before(log.first_index) > place:
         return 0
-
-    def total(counts: Counts) -> int:
-        return view.total(names.counts(counts))
-
     return counting.seek(connection, log.num, log.last_index, total, place, meter)
 
 

@@ -99,6 +99,10 @@ TASK_COLUMNS = (
 )
 
 
+RECORD = 3
+"""Where the record stands among them."""
+
+
 def task_row(stored: Stored) -> Row:
     """The values of ``TASK_COLUMNS``."""
     task = stored.task
@@ -217,10 +221,6 @@ class LogNames:
         last, first, first_timestamp, last_timestamp, counts, cut, lost = row
         named = {self.kinds[kind]: n for kind, n in unpack_counts(counts).items()}
         return Hole(first, last, first_timestamp, last_timestamp, named, bool(cut), bool(lost))
-
-    def counts(self, counts: Mapping[int, int]) -> dict[Kind, int]:
-        """Counts by kind in place of the kinds' numbers."""
-        return {self.kinds[kind]: n for kind, n in counts.items()}
 
 
 def position(num: int, index: int) -> int:

@@ -19,6 +19,9 @@ from taskcast_core.contracts.followers import kind_of
 from taskcast_core.contracts.task_log import Stored
 from taskcast_core.machine import KeyRecord, Outcome
 
+Published = dict[str, tuple[Stored, int] | None]
+"""Tasks as they are now, with the bytes of their records; None for those that are not open any more."""
+
 _SWEPT_AT_ONCE = 1_000
 _SMALL_TABLES = ("heads", "kinds", "series", "keys", "lanes", "timers", "tags")
 _LARGE_TABLES = ("texts", "holes", "checkpoints", "given_ids")
@@ -29,13 +32,13 @@ class Session:
 
     Attributes:
         has_written: whether the operation that is running has changed anything. has_leftovers: rows wait to be swept.
-        published: the tasks that this transaction has changed, None for those that are not open any more.
+        published: the tasks that this transaction has changed.
     """
 
     def __init__(self, connection: sqlite3.Connection, now_ms: Callable[[], int], log_cache_bytes: int) -> None:
         self.now_ms = now_ms
         self.has_written = False
-        self.published: dict[str, Stored | None] = {}
+        self.published: Published = {}
         self._connection = connection
         self._logs = HotLogs(log_cache_bytes)
         self._pending = Pending()
@@ -100,11 +103,12 @@ class Session:
     def adopt(self, log: HotLog) -> None:
         """A new open task, whose rows have been written."""
         self._logs.put(log)
-        self.publish(log.state.stored)
+        self.publish(log)
 
-    def publish(self, stored: Stored) -> None:
-        """The task is open, and like this."""
-        self.published[stored.task.id] = stored
+    def publish(self, log: HotLog) -> None:
+        """The task is open, and as its log says."""
+        stored = log.state.stored
+        self.published[stored.task.id] = (stored, log.record_size)
 
     def apply(self, log: HotLog, outcome: Outcome, *, has_record: bool) -> None:
         """Make a commit true."""
@@ -117,7 +121,7 @@ class Session:
                 if lane not in log.dirty_lanes:
                     self._pending.mark(log, lane, now, self.next_turn())
                     log.dirty_lanes.add(lane)
-        self.publish(outcome.stored)
+        self.publish(log)
 
     def pending_key(self, log: HotLog, name: str) -> KeyRecord | None:
         """A key that this transaction has brought."""
@@ -187,7 +191,7 @@ class Session:
         self.published = {}
         self._connection.execute("BEGIN IMMEDIATE")
 
-    def commit(self) -> dict[str, Stored | None]:
+    def commit(self) -> Published:
         """Write what is pending and commit: the tasks as they are now."""
         self._pending.write(self._connection)
         self._connection.execute("COMMIT")

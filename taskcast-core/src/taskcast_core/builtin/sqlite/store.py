@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from taskcast_core.builtin.sqlite import cold, copies, followers, listing, log, 
 from taskcast_core.builtin.sqlite.lock import FileLock
 from taskcast_core.builtin.sqlite.options import SqliteOptions
 from taskcast_core.builtin.sqlite.pool import ReaderPool
-from taskcast_core.builtin.sqlite.session import Session
+from taskcast_core.builtin.sqlite.session import Published, Session
 from taskcast_core.builtin.sqlite.wal import WalKeeper
 from taskcast_core.builtin.sqlite.writer import Writer
 from taskcast_core.clock import Clock
@@ -41,6 +42,8 @@ from taskcast_core.filters import View
 from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
 
 _log = logging.getLogger(__name__)
+
+_OVERHEAD = 1_000  # bytes of a record in memory, beside what it holds
 
 _DURABILITY = {
     "FULL": "on disk: survives a killed process and a power cut",
@@ -67,7 +70,8 @@ class SqliteShortTermStore:
         self._lock = FileLock(self.path)
         self._now = 0
         self._now_lock = threading.Lock()
-        self._known: OrderedDict[str, Stored] = OrderedDict()
+        self._known: OrderedDict[str, tuple[Stored, int]] = OrderedDict()
+        self._known_bytes = 0
 
     # ── Opening and closing ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -77,41 +81,37 @@ class SqliteShortTermStore:
         Raises:
             StoreFileError: it is in use, of a newer layout, or not a store.
         """
-        self._lock.acquire()
-        try:
-            await asyncio.to_thread(self._open)
-            self._readers = ReaderPool(self.path, self._options.readers)
-        except BaseException:
-            self._lock.release()
-            raise
-        self._writer = Writer(
-            self._connection, self._session, self._wal, self._options.queue_size, self._published
-        )
-        return self
-
-    def _open(self) -> None:
         options = self._options
-        self._connection = schema.open_writer(self.path, options)
-        try:
+        # Not in a thread, which a cancelled start would leave behind with the file open.
+        with ExitStack() as undo:
+            self._lock.acquire()
+            undo.callback(self._lock.release)
+            self._connection = schema.open_writer(self.path, options)
+            undo.callback(self._connection.close)
             self._session = Session(self._connection, self.now_ms, options.log_cache_bytes)
             self._wal = WalKeeper(self.path, options.wal_bytes)
-        except BaseException:
-            self._connection.close()
-            raise
+            undo.callback(self._wal.close, options.close_timeout_ms / 1000)
+            self._readers = ReaderPool(self.path, options.readers)
+            self._writer = Writer(self._connection, self._session, self._wal, options.queue_size, self._published)
+            undo.pop_all()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish what has been handed over, within a bounded time, and close the file."""
+        """Finish what has been handed over, within a bounded time, and close the file; also when cancelled."""
+        await asyncio.shield(self._close())
+
+    async def _close(self) -> None:
         timeout = self._options.close_timeout_ms / 1000
         await self._readers.close()
         has_ended = await self._writer.close(timeout)
-        await asyncio.shield(asyncio.to_thread(self._wal.close, timeout))
+        await asyncio.to_thread(self._wal.close, timeout)
         if not has_ended:
             # Its connection and the lock stay with the thread: nobody else may write while it still might.
             _log.error("sqlite: %s: the writer has not ended within %.1f s", self.path, timeout)
             return
-        await asyncio.shield(asyncio.to_thread(self._connection.close))  # the last one to close copies the log, too
+        await asyncio.to_thread(self._connection.close)  # the last one to close copies the log, too
         self._lock.release()
 
     @property
@@ -130,14 +130,17 @@ class SqliteShortTermStore:
             self._now = max(self._now, self._clock.now_ms())
             return self._now
 
-    def _published(self, changed: Mapping[str, Stored | None]) -> None:
+    def _published(self, changed: Published) -> None:
         """Keep the records that were just written: they are read most, and then without I/O."""
-        for task_id, stored in changed.items():
-            self._known.pop(task_id, None)
-            if stored is not None:
-                self._known[task_id] = stored
-        while len(self._known) > self._options.known_tasks:
-            self._known.popitem(last=False)
+        for task_id, known in changed.items():
+            if before := self._known.pop(task_id, None):
+                self._known_bytes -= before[1] + _OVERHEAD
+            if known is not None:
+                self._known[task_id] = known
+                self._known_bytes += known[1] + _OVERHEAD
+        while self._known_bytes > self._options.record_cache_bytes:
+            _, (_, size) = self._known.popitem(last=False)
+            self._known_bytes -= size + _OVERHEAD
 
     async def backup(self, path: Path) -> None:
         """Copy the store as it is now into a file of its own, while it goes on working; replaces ``path``.
@@ -164,7 +167,7 @@ class SqliteShortTermStore:
     async def get(self, task_id: str) -> Stored | None:
         """See TaskLog."""
         if (known := self._known.get(task_id)) is not None:
-            return known
+            return known[0]
         return await self._readers.run(reader.get, task_id)
 
     async def heads(self, held: Sequence[Held]) -> Sequence[Head | None]:

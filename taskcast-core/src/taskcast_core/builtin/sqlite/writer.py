@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from attrs import define, frozen
 
 from taskcast_core.builtin.sqlite.rows import translated
-from taskcast_core.builtin.sqlite.session import Session
+from taskcast_core.builtin.sqlite.session import Published, Session
 from taskcast_core.builtin.sqlite.wal import WalKeeper
-from taskcast_core.contracts.task_log import Stored
 from taskcast_core.errors import StoreUnavailable, TaskcastError
 
 T = TypeVar("T")
 Work = Callable[[Session], Any]
-Published = Mapping[str, Stored | None]
 
 GROUP = 512
 """So many operations travel together at most."""
@@ -82,7 +80,7 @@ class Writer:
         if not self._is_closed:
             self._is_closed = True
             self._queue.put(None)
-        await asyncio.shield(asyncio.to_thread(self._thread.join, timeout))
+        await asyncio.to_thread(self._thread.join, timeout)
         return not self._thread.is_alive()
 
     # ── In the thread ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +130,7 @@ class Writer:
             self._session.roll_back()
             if len(group) == 1:
                 return {}, [_Failed(translated(_cause(error)))]
-        published: dict[str, Stored | None] = {}
+        published: Published = {}
         results: list[Any] = []
         for operation in group:
             changed, result = self._done([operation])
