@@ -7,18 +7,21 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, overload
+from typing import Any, Protocol, Self, TypeGuard, TypeVar, overload
 
 from attrs import field, frozen
 
 from taskcast_core import states, transfer, wire
+from taskcast_core.archive import Archiver, ArchiveSettings, HotCold, Released
 from taskcast_core.backoff import Backoff
 from taskcast_core.callbacks import OnDone, OnError, OnEvent, Unsubscribe, follow_with_callbacks
 from taskcast_core.clock import Clock
 from taskcast_core.commits import Commits
 from taskcast_core.contracts.broadcast import Broadcast
-from taskcast_core.contracts.followers import Deadlines, Followers
+from taskcast_core.contracts.cold import Cold
+from taskcast_core.contracts.followers import Deadlines, Due, Followers
 from taskcast_core.contracts.listing import Listing, ListPage, ListQuery
+from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, LogLimits, Stored, TaskLog, TimerKind
 from taskcast_core.deadlines import Action, Sweeper, SweepSettings
@@ -28,6 +31,7 @@ from taskcast_core.errors import (
     NoBlockedRequest,
     NotBlocked,
     PluginError,
+    StorageReleaseUnsupported,
     StoreUnavailable,
     TaskEnded,
     TaskNotFound,
@@ -55,6 +59,7 @@ from taskcast_core.models import (
 from taskcast_core.observers import Observers
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.subscription import Subscription
+from taskcast_core.tiers import TieredReader, find, list_both
 from taskcast_core.workers import WorkerLayer, WorkerSettings, is_worker_store
 
 T = TypeVar("T")
@@ -69,6 +74,15 @@ SHUTDOWN_S = 10.0
 
 class ShortTermStore(TaskLog, Listing, Deadlines, Followers, Protocol):
     """What the engine asks of a hot store."""
+
+
+class ColdCapableStore(ShortTermStore, Cold, Protocol):
+    """A hot store that can let go of tasks, and take them back."""
+
+
+def is_cold_capable(store: object) -> TypeGuard[ColdCapableStore]:
+    """Whether a store has the verbs of the Cold contract."""
+    return all(hasattr(store, verb) for verb in vars(Cold) if not verb.startswith("_"))
 
 
 @frozen
@@ -88,6 +102,7 @@ class EngineSettings:
     follower: FollowerSettings = field(factory=FollowerSettings)
     retention: RetentionSettings = field(factory=RetentionSettings)
     workers: WorkerSettings = field(factory=WorkerSettings)
+    archive: ArchiveSettings = field(factory=ArchiveSettings)
     max_lag: int = 1_000_000
     max_batch: int = 10_000
 
@@ -119,7 +134,12 @@ class TaskEngine:
         self.observers = Observers.of(hooks)
         self._clock = clock or Clock()
         self._owner = new_ulid(self._clock.now_ms())
-        self.hub = Hub(short_term_store, short_term_store, broadcast, self.settings.hub)
+        self.reader: LogReader = short_term_store
+        if long_term_store is not None:
+            self.reader = TieredReader(short_term_store, long_term_store)
+            handlers = (Archiver(short_term_store, long_term_store), *handlers)
+        self._hot_cold = self._between_tiers()
+        self.hub = Hub(short_term_store, self.reader, broadcast, self._stored, self.settings.hub)
         self._commits = Commits(short_term_store, self.hub, broadcast, self.observers, self._rehydrate)
         self._followers = [self._follower(handler) for handler in handlers]
         self._lifecycle = Lifecycle(
@@ -140,13 +160,16 @@ class TaskEngine:
             "resume": self._lifecycle.on_resume,
             "cleanup": self._lifecycle.on_cleanup,
             "purge": self._lifecycle.on_purge,
+            "cold": self._on_cold,
         }
-        self.sweeper = Sweeper(short_term_store, self._clock, actions, self.settings.sweep)
+        self.sweeper = Sweeper(short_term_store, long_term_store, self._clock, actions, self.settings.sweep)
         self.workers = self._worker_layer()
         self._stack: AsyncExitStack | None = None
+        for handler in handlers:
+            handler.attach(self)
 
     def _follower(self, handler: Handler) -> Follower:
-        return Follower(self.store, self.store, self.store, handler, self._owner, self.settings.follower)
+        return Follower(self.store, self.reader, self.store, handler, self._owner, self.settings.follower)
 
     # ── Life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -172,7 +195,8 @@ class TaskEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._stack is not None:
-            await self._stack.aclose()
+            stack, self._stack = self._stack, None
+            await stack.aclose()
 
     async def _schedule_cleanup(self) -> None:
         """Once per start: the rules may have changed since the tasks ended."""
@@ -183,6 +207,11 @@ class TaskEngine:
                 return
             except StoreUnavailable:
                 await patience.wait()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been entered and not left."""
+        return self._stack is not None
 
     async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
         """Let followers finish what they hold, then stop all loops."""
@@ -256,7 +285,10 @@ class TaskEngine:
         Raises:
             InvalidInput: the cursor is not one of ours.
         """
-        return await self.store.list(query or ListQuery(**filters))
+        wanted = query or ListQuery(**filters)
+        if self.long_term_store is None:
+            return await self.store.list(wanted)
+        return await list_both(self.store, self.store, self.long_term_store, wanted)
 
     async def transition_task(
         self,
@@ -415,14 +447,14 @@ class TaskEngine:
         may be a mapping in wire names. TaskNotFound is raised when reading begins (or goes to ``on_error``).
         """
         wanted = as_model(SubscribeFilter, filter, {})
-        subscription = Subscription(self.hub, self.store, task_id, wanted, max_lag=self.settings.max_lag)
+        subscription = Subscription(self.hub, self.reader, task_id, wanted, max_lag=self.settings.max_lag)
         if on_event is None:
             return subscription
         return follow_with_callbacks(subscription, on_event, on_done, on_error)
 
     def subscribe_all(self, view: View | None = None, may_see: Callable[[str], bool] = lambda _: True) -> GlobalStream:
         """Follow all tasks that are created from now on, on any node (an async context manager)."""
-        return GlobalStream(self.hub, self.store, view or View(), may_see)
+        return GlobalStream(self.hub, self.reader, view or View(), may_see)
 
     async def get_history(
         self,
@@ -457,7 +489,7 @@ class TaskEngine:
         stored = await self._stored(task_id)
         if stored is None:
             raise TaskNotFound(task_id)
-        return await read_history(self.store, stored, since=since, view=view or View(), limit=limit, collapse=collapse)
+        return await read_history(self.reader, stored, since=since, view=view or View(), limit=limit, collapse=collapse)
 
     # ── Archives ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -470,7 +502,7 @@ class TaskEngine:
         stored = await self._stored(task_id)
         if stored is None:
             raise TaskNotFound(task_id)
-        return await transfer.export(self.store, stored, self.now_ms())
+        return await transfer.export(self.reader, stored, self.now_ms())
 
     async def import_archive(
         self, archive: TaskArchive | Mapping[str, Any], *, overwrite: bool = False
@@ -486,13 +518,46 @@ class TaskEngine:
         await self.store.load(transfer.log_copy(parsed, record), overwrite=overwrite)
         return transfer.ImportResult(parsed.task.id, len(parsed.events), existed)
 
+    # ── Tiers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def release_task(self, task_id: str, expected_last_index: int, inactive_since: int) -> Released:
+        """Move a task to the long-term store, if it has no event beyond the expected one and was quiet since (ms).
+
+        Raises:
+            TaskNotFound. StoragePreconditionFailed: it is not so. StorageBusy: not archived yet, or being moved.
+            StorageReleaseUnsupported: no long-term store, or a hot one that cannot let go of tasks.
+        """
+        if self._hot_cold is None:
+            raise StorageReleaseUnsupported("the configured stores cannot move tasks to cold storage")
+        released = await self._hot_cold.release(task_id, expected_last_index, inactive_since)
+        if released.released and self.observers.task_released:
+            self.observers.task_released(task_id=task_id)
+        return released
+
     # ── Inside ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _stored(self, task_id: str) -> Stored | None:
-        return await self.store.get(task_id)
+        return await find(self.store, self.long_term_store, task_id)
 
     async def _rehydrate(self, task_id: str) -> bool:
-        return False
+        if self._hot_cold is None or not await self._hot_cold.restore(task_id):
+            return False
+        if self.observers.task_rehydrated:
+            stored = await self.store.get(task_id)
+            self.observers.task_rehydrated(task=stored.task if stored else None)
+        return True
+
+    def _between_tiers(self) -> HotCold | None:
+        cold, store = self.long_term_store, self.store
+        if cold is None or not is_cold_capable(store):
+            return None
+        return HotCold(store, store, store, cold, self.settings.archive)
+
+    async def _on_cold(self, due: Due) -> None:
+        """An ended task has been hot for long enough."""
+        stored = await self.store.get(due.task_id)
+        if stored is not None:
+            await self.release_task(due.task_id, stored.last_index, self.now_ms())
 
     def _key(self, verb: str, task_id: str, caller_key: str | None, request: object, ttl_ms: int) -> Key | None:
         """The caller's key, told apart by verb and task; callers of several principals put theirs into the key."""

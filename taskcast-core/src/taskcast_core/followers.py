@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, frozen
 
@@ -19,6 +20,9 @@ from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.task_log import Stored, TaskLog
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, NotHot, StoreUnavailable, TicketRefused
+
+if TYPE_CHECKING:
+    from taskcast_core.engine import TaskEngine
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +45,9 @@ class Handler(Protocol):
     """What a follower does with the entries of a lane."""
 
     kind: FollowerKind
+
+    def attach(self, engine: TaskEngine) -> None:
+        """Called once, by the engine that will run it, before it is handed anything."""
 
     async def handle(self, dirty: Dirty, stored: Stored | None, items: Sequence[Entry | Hole]) -> Progress:
         """Take the items behind the lane's cursor (possibly none: then only the record is new).
@@ -135,6 +142,7 @@ class Follower:
             pass
 
     async def _work(self, dirty: Dirty) -> None:
+        holding = asyncio.get_running_loop().create_task(self._hold(dirty))
         try:
             await self._follow(dirty)
         except (TicketRefused, EpochChanged):
@@ -144,6 +152,16 @@ class Follower:
         except Exception:  # noqa: BLE001 - one lane must not stop the others
             # The lease runs out, and the lane is tried again.
             _log.exception("lane %s of %s failed", dirty.lane, dirty.task_id)
+        finally:
+            holding.cancel()
+
+    async def _hold(self, dirty: Dirty) -> None:
+        """Keep the lease while the handler works: a page may take longer than that."""
+        with suppress(TicketRefused):  # the work itself finds out when it acknowledges
+            while True:
+                await asyncio.sleep(self.settings.lease_ms / 3000)
+                with suppress(StoreUnavailable):
+                    await self._followers.renew(dirty, self.settings.lease_ms)
 
     async def _follow(self, dirty: Dirty) -> None:
         while True:
