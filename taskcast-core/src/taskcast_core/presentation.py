@@ -54,7 +54,7 @@ class Presenter:
         shown: list[Delivery] = []
         for item in items:
             if isinstance(item, Hole):
-                self.position += self.view.total(item.counts)
+                self.position += self._hidden(item)
                 if item.cut_series and item.last > self.collapsed_upto:
                     self.due |= self.all_series
             elif self.view.matches(item.type, item.level):
@@ -68,11 +68,15 @@ class Presenter:
         shown: list[Delivery] = []
         for item in items:
             if isinstance(item, Hole):
-                self.position += self.view.total(item.counts)
+                self.position += self._hidden(item)
             else:
                 shown.append(Delivery(item, self.position))
                 self.position += 1
         return shown
+
+    def _hidden(self, hole: Hole) -> int:
+        """How many positions a hole takes. A store may keep the counts of a whole hole only, and so of a cut one."""
+        return hole.last - hole.first + 1 if self.view.is_everything else self.view.total(hole.counts)
 
     async def _show(self, entry: Entry) -> Delivery | None:
         if not accumulates(entry) or entry.series_id is None:
