@@ -37,20 +37,12 @@ def is_given(cursor: Cursor | None) -> bool:
     return cursor is not None and (bool(cursor.id) or cursor.index is not None or bool(cursor.timestamp))
 
 
-async def resolve(
-    reader: LogReader,
-    task_id: str,
-    cursor: Cursor | None,
-    view: View,
-    *,
-    epoch: int,
-    head: int,
-    by_raw_index: bool = False,
-) -> Start:
-    """Find the place of a cursor in the log of ``epoch``, whose newest index is ``head``.
+async def resolve(reader: LogReader, task_id: str, cursor: Cursor | None, view: View, *, epoch: int) -> Start:
+    """Find the place of a cursor in the log of ``epoch``.
 
-    ``id`` goes before ``timestamp``; ``index`` applies in addition to either. It is a filtered index on streams and the
-    log's own (``by_raw_index``) in history. An index inside the log cannot prove its epoch.
+    ``id`` goes before ``timestamp``; ``index`` is one of the view and applies in addition to either. An index inside
+    the log cannot prove its epoch. The log is asked, not a hub's channel: that may not have heard of the newest entries
+    that another process has served.
     """
     if cursor is None or not is_given(cursor):
         return Start()
@@ -63,8 +55,8 @@ async def resolve(
     elif cursor.timestamp:
         after = await reader.seek_time(task_id, cursor.timestamp, epoch=epoch)
     if cursor.index is not None and cursor.index >= 0:
-        index = cursor.index if by_raw_index else await reader.seek(task_id, view, cursor.index, epoch=epoch)
-        if index is None or index > head:
+        index = await reader.seek(task_id, view, cursor.index, epoch=epoch)
+        if index is None:
             return Start(gap="ahead")
         after = max(after, index)
     return Start(after, await reader.count(task_id, view, after + 1, epoch=epoch), is_resumed=True)

@@ -41,7 +41,7 @@ async def read_history(
 ) -> History:
     """The events of a task after a cursor; ``since.index`` is the log's own index here."""
     task_id, epoch = stored.task.id, stored.epoch
-    start = await resolve(reader, task_id, since, View(), epoch=epoch, head=stored.last_index, by_raw_index=True)
+    start = await resolve(reader, task_id, since, View(), epoch=epoch)
     entries = await _entries(reader, task_id, epoch, start.after, limit)
     visible = [entry for entry in entries if view.matches(entry.type, entry.level)]
     if not collapse:
