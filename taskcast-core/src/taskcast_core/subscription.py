@@ -85,6 +85,7 @@ class Subscription:
         self._place = _Place()
         self._last: Entry | None = None
         self._pending_gap: GapReason | None = None
+        self._whole_upto = -1  # up to there, what cleanup has removed was never shown to this reader
         self._target = -1  # the head when the reader came: up to there it may be as far behind as it likes
 
     # ── Life ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -187,7 +188,7 @@ class Subscription:
     async def _begin(self, channel: Channel) -> None:
         """Find the first place: of the cursor, or the start of a collapsed replay."""
         since = self.filter.since
-        start = await resolve(self._reader, self.task_id, since, self.view, epoch=self._epoch, head=channel.head)
+        start = await resolve(self._reader, self.task_id, since, self.view, epoch=self._epoch)
         if not start.is_resumed:
             self.gap = self._pending_gap = start.gap
             await self._collapse(channel, _Place())
@@ -205,6 +206,7 @@ class Subscription:
         """From here to the log's present end, show each accumulate series once, as a snapshot."""
         page = await self._series(channel)
         snapshots = frozenset(snapshot_places(page, self.view).items())
+        self._whole_upto = page.log_last if place.after < 0 else -1
         self._place = evolve(place, snapshots=snapshots, collapsed_upto=page.log_last)
 
     async def _series(self, channel: Channel) -> SeriesPage:
@@ -267,7 +269,7 @@ class Subscription:
             step = await self._hub.once(channel, key, lambda: self._make_step(channel, self._place))
             channel.remember(key, step)
         assert isinstance(step, _Step)
-        if step.has_lost_series and self._pending_gap is None and self._place.collapsed_upto < 0:
+        if step.has_lost_series and self._pending_gap is None and self._place.after >= self._whole_upto:
             self.gap = self._pending_gap = "removed"
             await self._collapse(channel, _Place())
             return Batch((), -1, 0)
