@@ -1,0 +1,106 @@
+"""``taskcast ping`` and ``taskcast doctor``: is the server there, and how is it?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import typer
+
+from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
+from taskcast_server.cli.output import OutputFormat, tell, tell_json
+from taskcast_server.cli.targets import Target, choose, shown_url
+
+_ADAPTERS = (("Broadcast:", "broadcast"), ("ShortTerm:", "shortTermStore"), ("LongTerm:", "longTermStore"))
+
+
+def ping(
+    node: NodeOption = None,
+    url: UrlOption = None,
+    output: OutputOption = OutputFormat.TEXT,
+) -> None:
+    """Ask whether the server is alive."""
+    from taskcast_server.cli.http import ApiError, Unreachable
+
+    target = choose(node, url)
+    begun = time.monotonic()
+    failure: str | None = None
+    try:
+        asyncio.run(_get(target, "/health"))
+    except ApiError as error:
+        failure = str(error)
+    except Unreachable as error:
+        failure = str(error).partition(": ")[2]
+    took_ms = round((time.monotonic() - begun) * 1000)
+    _tell_ping(_shown(target), took_ms, failure, output)
+    if failure is not None:
+        raise typer.Exit(1)
+
+
+def doctor(
+    node: NodeOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = OutputFormat.TEXT,
+) -> None:
+    """Ask the server how it and its adapters are; exits with 1 only if it cannot be reached."""
+    from taskcast_server.cli.http import ApiError, Unreachable
+
+    target = choose(node, url, token)
+    try:
+        health = asyncio.run(_get(target, "/health/detail"))
+    except (ApiError, Unreachable) as error:
+        if output is OutputFormat.JSON:
+            tell_json({"ok": False, "url": _shown(target), "error": str(error)})
+        else:
+            tell(f"Server:    FAIL  {error}")
+        raise typer.Exit(1) from error
+    if output is OutputFormat.JSON:
+        tell_json({"url": _shown(target), "hasToken": target.token is not None, **health})
+        return
+    tell(f"Server:    OK  taskcast at {_shown(target)} (uptime: {health.get('uptime', 0)}s)")
+    tell(f"Auth:      {_auth(health, target)}")
+    adapters = health.get("adapters", {})
+    for label, name in _ADAPTERS:
+        tell(f"{label:<11}{_adapter(adapters.get(name))}")
+    if output is OutputFormat.VERBOSE:
+        for name, value in health.items():
+            if name not in ("auth", "adapters", "uptime"):
+                tell(f"{name + ':':<11}{value}")
+
+
+async def _get(target: Target, path: str) -> Any:
+    """Both routes are public: no token is sent to them."""
+    from taskcast_server.cli.http import Api
+
+    async with Api(Target(target.url)) as api:
+        return await api.request("GET", path)
+
+
+def _shown(target: Target) -> str:
+    return shown_url(target.url)
+
+
+def _tell_ping(url: str, took_ms: int, failure: str | None, output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        result = {"ok": failure is None, "url": url, "ms": took_ms}
+        tell_json(result if failure is None else {**result, "error": failure})
+    elif failure is None:
+        tell(f"OK — taskcast at {url} ({took_ms}ms)")
+    else:
+        tell(f"FAIL — cannot reach {url}: {failure}")
+
+
+def _auth(health: dict[str, Any], target: Target) -> str:
+    mode = health.get("auth", {}).get("mode", "unknown")
+    if mode != "none" and target.token is None:
+        return f"WARN  no token configured for this node (mode: {mode})"
+    return f"OK  {mode}"
+
+
+def _adapter(state: dict[str, Any] | None) -> str:
+    if not state:
+        return "SKIP  not configured"
+    word = "OK" if state.get("status") == "ok" else "FAIL"
+    return f"{word}  {state.get('provider', 'unknown')}"

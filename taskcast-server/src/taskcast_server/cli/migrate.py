@@ -1,0 +1,83 @@
+"""``taskcast migrate``: brings the tables of the long-term store up to date.
+
+A long-term store that has migrations offers, in the module of its factory, ``open_migrations(options)``: an async
+context manager that yields a `Migrations`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from taskcast_server.cli.flags import ConfigOption, OutputOption
+from taskcast_server.cli.output import OutputFormat, confirm_or_fail, tell, tell_json
+
+if TYPE_CHECKING:
+    from taskcast_core.selection import Selected
+
+
+class Migrations(Protocol):
+    """The numbered steps of a database's layout."""
+
+    async def pending(self) -> Sequence[str]:
+        """The names of the steps that have not been applied, in order."""
+
+    async def apply(self) -> Sequence[str]:
+        """Apply them, and give the names of those that were; safe with several processes at once."""
+
+
+def migrate(
+    url: Annotated[str | None, typer.Option(help="Address of the database; from the configuration otherwise.")] = None,
+    config: ConfigOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: OutputOption = OutputFormat.TEXT,
+) -> None:
+    """Bring the long-term store's tables up to date."""
+    from taskcast_server.cli.loading import load
+
+    selected = load(config, flags={"adapters.longTermStore.url": url}).long_term()
+    opened = None if selected is None else migrations_of(selected)
+    if selected is None or opened is None:
+        name = "No long-term store is configured" if selected is None else f"{selected.name} has no migrations"
+        _tell(f"[taskcast] {name}; there is nothing to migrate.", [], output)
+        return
+    asyncio.run(_apply(opened, assume_yes=yes, output=output))
+
+
+def migrations_of(selected: Selected) -> AbstractAsyncContextManager[Migrations] | None:
+    """The migrations that the module of a store's factory offers; None if it has none."""
+    if selected.provider is None:
+        return None
+    module = import_module(selected.provider.location.partition(":")[0])
+    opener = getattr(module, "open_migrations", None)
+    if opener is None:
+        return None
+    opened: AbstractAsyncContextManager[Migrations] = opener(selected.options)
+    return opened
+
+
+async def _apply(opened: AbstractAsyncContextManager[Migrations], *, assume_yes: bool, output: OutputFormat) -> None:
+    async with opened as migrations:
+        pending = await migrations.pending()
+        if not pending:
+            _tell("[taskcast] Database is up to date.", [], output)
+            return
+        if output is not OutputFormat.JSON:
+            tell(f"[taskcast] {len(pending)} pending migration(s):")
+            for name in pending:
+                tell(f"  {name}")
+        confirm_or_fail("Apply them?", assume_yes=assume_yes)
+        applied = await migrations.apply()
+        _tell(f"[taskcast] Applied {len(applied)} migration(s) successfully.", applied, output)
+
+
+def _tell(text: str, applied: Sequence[str], output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        tell_json({"ok": True, "message": text.removeprefix("[taskcast] "), "applied": list(applied)})
+    else:
+        tell(text)

@@ -1,0 +1,98 @@
+"""What the commands print: results on standard output, remarks and errors on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import typer
+
+PREFIX = "[taskcast]"
+_STATUS_COLOURS = {
+    "pending": "bright_black",
+    "running": "blue",
+    "completed": "green",
+    "failed": "red",
+    "timeout": "red",
+    "cancelled": "yellow",
+    "paused": "yellow",
+    "blocked": "magenta",
+}
+
+
+class OutputFormat(StrEnum):
+    """``--output``: lines for people, more of them, or JSON (one document; one per line where it streams)."""
+
+    TEXT = "text"
+    VERBOSE = "verbose"
+    JSON = "json"
+
+
+class CliError(Exception):
+    """A command cannot go on; the message is all that the user sees of it."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def tell(text: str = "") -> None:
+    """A line of the result."""
+    typer.echo(text)
+
+
+def tell_json(value: Any) -> None:
+    """The result, or one item of a stream of results, as one line of JSON."""
+    typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def remark(text: str) -> None:
+    """A line about the command itself."""
+    typer.echo(f"{PREFIX} {text}", err=True)
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """A table as lines: cells padded to ``widths`` (the last one is not), longer ones pushing the rest aside."""
+    every = [*widths, 0]
+    return [
+        " ".join(cell.ljust(width) for cell, width in zip(row, every, strict=True)).rstrip() for row in (header, *rows)
+    ]
+
+
+def fitted(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table whose columns are as wide as their widest cell."""
+    widths = [max(len(row[at]) for row in (header, *rows)) + 1 for at in range(len(header) - 1)]
+    return columns(header, rows, widths)
+
+
+def coloured_status(status: str, width: int = 0) -> str:
+    """A status in its colour; `tell` drops colours where nobody would see them."""
+    return typer.style(status.ljust(width), fg=_STATUS_COLOURS.get(status))
+
+
+def local_time(ms: object, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """A time of the wire (Unix milliseconds) in the user's zone; ``-`` for anything else."""
+    if isinstance(ms, bool) or not isinstance(ms, int | float):
+        return "-"
+    try:
+        return datetime.fromtimestamp(ms / 1000).astimezone().strftime(form)
+    except (OverflowError, OSError, ValueError):
+        return "-"
+
+
+def confirm_or_fail(question: str, *, assume_yes: bool) -> None:
+    """Ask before something that cannot be undone.
+
+    Raises:
+        CliError: the answer is no, or there is nobody to ask and ``--yes`` was not given.
+    """
+    if assume_yes:
+        return
+    if not sys.stdin.isatty():
+        raise CliError(f"{question} Standard input is not a terminal; repeat with --yes to go on.")
+    if not typer.confirm(question):
+        raise CliError("Nothing was changed.")

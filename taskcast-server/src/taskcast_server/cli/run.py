@@ -1,0 +1,58 @@
+"""``taskcast run -- COMMAND``: any program as a task.
+
+Its output goes through pipes, not through a terminal: programs that buffer more when they do not write to a terminal
+do so here, too. Python programs are told not to (``PYTHONUNBUFFERED``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
+from taskcast_server.cli.output import CliError, OutputFormat, remark
+from taskcast_server.cli.targets import choose
+
+CONTEXT = {"allow_interspersed_args": False}
+FAILED = 125
+"""The exit status when the task cannot even be made; as timeout(1) and others do it."""
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The program, with its arguments.")],
+    type: Annotated[str, typer.Option(help="Type of the task.")] = "process",
+    task_id: Annotated[str | None, typer.Option("--id", help="Id of the task; the server makes one otherwise.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag of the task; may be repeated.")] = None,
+    ttl: Annotated[int | None, typer.Option(min=1, help="Seconds after which the task times out.")] = None,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds between SIGTERM and SIGKILL.")] = 10.0,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds that the server may be away.")] = 300.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the program's output.")] = False,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = OutputFormat.TEXT,
+) -> None:
+    """Run a program as a task: its lines become events, its exit status the task's end.
+
+    Ctrl-C is passed on to the program and cancels the task; cancelling the task stops the program. Exits as the program
+    does; with 125 if the task cannot be made.
+    """
+    from taskcast_server.cli.running import Job, run_job
+
+    body = {"id": task_id, "type": type, "tags": tag or None, "ttl": ttl, "params": {"command": command}}
+    job = Job(
+        command=tuple(command),
+        body={name: value for name, value in body.items() if value is not None},
+        grace_s=grace,
+        patience_s=patience,
+        is_quiet=quiet,
+        as_json=output is OutputFormat.JSON,
+    )
+    try:
+        status = asyncio.run(run_job(choose(node, url, token), job))
+    except CliError as error:
+        remark(str(error))
+        status = FAILED
+    raise typer.Exit(status)

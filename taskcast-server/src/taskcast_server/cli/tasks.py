@@ -1,0 +1,203 @@
+"""``taskcast tasks``: list, inspect, create, cancel, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from typing import Annotated, Any
+
+import typer
+
+from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
+from taskcast_server.cli.output import CliError, OutputFormat, coloured_status, columns, local_time, tell, tell_json
+from taskcast_server.cli.targets import choose
+
+app = typer.Typer(name="tasks", help="Look at tasks and change them.", no_args_is_help=True)
+
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="Id of the task.", show_default=False)]
+
+_WIDTHS = (28, 13, 11)
+_LAST_EVENTS = 5
+_PAGE = 1000
+
+
+@app.command("list")
+def list_tasks(
+    status: Annotated[str | None, typer.Option(help="Only these statuses, separated by commas.")] = None,
+    type: Annotated[str | None, typer.Option(help="Only this type, or types like `llm.*`.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show no more than so many.")] = 20,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = OutputFormat.TEXT,
+) -> None:
+    """List tasks, the newest first."""
+    given = {"status": status, "type": type, "limit": str(limit)}
+    params = {name: value for name, value in given.items() if value}
+    reply = _call(node, url, token, "GET", "/tasks", params=params)
+    tasks = reply["tasks"][:limit]
+    if output is OutputFormat.JSON:
+        tell_json({"tasks": tasks})
+        return
+    if not tasks:
+        tell("No tasks found.")
+        return
+    rows = [(each["id"], each.get("type") or "-", each["status"], local_time(each.get("createdAt"))) for each in tasks]
+    header, *lines = columns(("ID", "TYPE", "STATUS", "CREATED"), rows, _WIDTHS)
+    tell(header)
+    for line, row in zip(lines, rows, strict=True):
+        before, _, after = line.rpartition(f" {row[2].ljust(_WIDTHS[2])} ")
+        tell(f"{before} {coloured_status(row[2], _WIDTHS[2])} {after}")
+
+
+@app.command()
+def inspect(
+    task_id: TaskId,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = OutputFormat.TEXT,
+) -> None:
+    """Show a task and its last events."""
+    from taskcast_server.cli.http import Api, task_path
+
+    async def fetch() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        async with Api(choose(node, url, token)) as api:
+            task = await api.request("GET", task_path(task_id))
+            return task, await _last_events(api)
+
+    async def _last_events(api: Api) -> list[dict[str, Any]]:
+        """The end of the history, page by page: the wire has no way to ask for it alone."""
+        last: deque[dict[str, Any]] = deque(maxlen=_LAST_EVENTS)
+        params = {"limit": str(_PAGE)}
+        while True:
+            page = await api.request("GET", task_path(task_id, "events", "history"), params=params)
+            last.extend(page)
+            if len(page) < _PAGE:
+                return list(last)
+            params["since.id"] = page[-1]["id"]
+
+    task, events = asyncio.run(fetch())
+    if output is OutputFormat.JSON:
+        tell_json({"task": task, "events": events})
+        return
+    for line in _described(task):
+        tell(line)
+    tell("")
+    tell(f"Last {len(events)} events:" if events else "No events.")
+    for event in events:
+        tell(_event_line(event))
+
+
+@app.command()
+def create(
+    type: Annotated[str | None, typer.Option(help="Type of the task.")] = None,
+    task_id: Annotated[str | None, typer.Option("--id", help="Id of the task; the server makes one otherwise.")] = None,
+    params: Annotated[str | None, typer.Option(help="Parameters, a JSON object.")] = None,
+    metadata: Annotated[str | None, typer.Option(help="Metadata, a JSON object.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
+    ttl: Annotated[int | None, typer.Option(min=1, help="Seconds after which the task times out.")] = None,
+    priority: Annotated[str | None, typer.Option(help="low, normal, high or critical.")] = None,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = OutputFormat.TEXT,
+) -> None:
+    """Create a task; prints its id."""
+    given = {
+        "id": task_id, "type": type, "params": _json_object("--params", params),
+        "metadata": _json_object("--metadata", metadata), "tags": tag or None, "ttl": ttl, "priority": priority,
+    }  # fmt: skip
+    body = {name: value for name, value in given.items() if value is not None}
+    task = _call(node, url, token, "POST", "/tasks", body)
+    if output is OutputFormat.JSON:
+        tell_json(task)
+    else:
+        tell(task["id"])
+
+
+@app.command()
+def cancel(
+    task_id: TaskId,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = OutputFormat.TEXT,
+) -> None:
+    """Cancel a task that has not ended."""
+    from taskcast_server.cli.http import task_path
+
+    task = _call(node, url, token, "PATCH", task_path(task_id, "status"), {"status": "cancelled"})
+    if output is OutputFormat.JSON:
+        tell_json(task)
+    else:
+        tell(f"Cancelled {task_id}")
+
+
+@app.command()
+def delete(
+    task_id: TaskId,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = OutputFormat.TEXT,
+) -> None:
+    """Delete a task and its events."""
+    from taskcast_server.cli.http import task_path
+
+    _call(node, url, token, "DELETE", task_path(task_id))
+    if output is OutputFormat.JSON:
+        tell_json({"ok": True, "taskId": task_id})
+    else:
+        tell(f"Deleted {task_id}")
+
+
+def _call(
+    node: str | None,
+    url: str | None,
+    token: str | None,
+    method: str,
+    path: str,
+    body: Any = None,
+    params: dict[str, str] | None = None,
+) -> Any:
+    """One request to the server that the flags name."""
+    from taskcast_server.cli.http import Api
+
+    async def send() -> Any:
+        async with Api(choose(node, url, token)) as api:
+            return await api.request(method, path, body, params=params)
+
+    return asyncio.run(send())
+
+
+def _json_object(flag: str, text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise CliError(f"{flag} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CliError(f"{flag} must be a JSON object")
+    return value
+
+
+def _described(task: dict[str, Any]) -> list[str]:
+    lines = [f"{'id:':<18}{task['id']}", f"{'status:':<18}{coloured_status(task['status'])}"]
+    for name, value in task.items():
+        if name in ("id", "status"):
+            continue
+        if name.endswith("At") and isinstance(value, int | float):
+            shown = local_time(value)
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        lines.append(f"{name + ':':<18}{shown}")
+    return lines
+
+
+def _event_line(event: dict[str, Any]) -> str:
+    series = f" series:{event['seriesId']}" if event.get("seriesId") else ""
+    time = local_time(event.get("timestamp"), "%H:%M:%S")
+    return f"  #{event['index']} {event['type']} {event['level']}{series} {time}"
