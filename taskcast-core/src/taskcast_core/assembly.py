@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from taskcast_core.archive import ArchiveSettings
 from taskcast_core.config import Config, CoreSettings, load_config
 from taskcast_core.contracts.followers import Deadlines, Followers
 from taskcast_core.contracts.listing import Listing
@@ -98,6 +99,7 @@ def engine_settings(core: CoreSettings, *, has_long_term: bool) -> EngineSetting
     """The engine's bounds and rhythms from the configuration."""
     keep_s = 0 if has_long_term else core.cleanup.keep_ended_seconds
     lifecycle, limits = core.storage_lifecycle, core.limits
+    release_s = lifecycle.hot_retention_terminal_seconds
     return EngineSettings(
         limits=LogLimits(
             max_events=limits.max_events_per_task,
@@ -110,7 +112,14 @@ def engine_settings(core: CoreSettings, *, has_long_term: bool) -> EngineSetting
             batch=lifecycle.ttl_sweep_batch_size,
             lease_ms=lifecycle.storage_lock_ttl_seconds * 1000,
         ),
-        retention=RetentionSettings(core.cleanup.rules, keep_s * 1000 or None),
+        retention=RetentionSettings(
+            core.cleanup.rules,
+            keep_ended_ms=keep_s * 1000 or None,
+            release_ended_ms=release_s * 1000 if has_long_term and lifecycle.hot_retention_enabled else None,
+        ),
+        archive=ArchiveSettings(
+            keep_last=lifecycle.rehydrate_replay_events, lease_ms=lifecycle.storage_lock_ttl_seconds * 1000
+        ),
         workers=worker_settings(core),
     )
 

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from taskcast_core.clock import Clock
 from taskcast_core.contracts.followers import Deadlines, Due
+from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import TimerKind
 from taskcast_core.errors import StoreUnavailable, TaskcastError
 
@@ -40,9 +41,15 @@ class Sweeper:
     """Runs the action of each kind of timer that has run out."""
 
     def __init__(
-        self, store: Deadlines, clock: Clock, actions: Mapping[TimerKind, Action], settings: SweepSettings
+        self,
+        store: Deadlines,
+        cold: LongTermStore | None,
+        clock: Clock,
+        actions: Mapping[TimerKind, Action],
+        settings: SweepSettings,
     ) -> None:
-        self._store, self._clock, self._actions, self._settings = store, clock, actions, settings
+        self._store, self._cold, self._clock = store, cold, clock
+        self._actions, self._settings = actions, settings
         self._wanted: float | None = None  # monotonic seconds of the earliest timer that this process knows of
         self._changed = asyncio.Event()
 
@@ -90,6 +97,10 @@ class Sweeper:
                 done += len(due)
                 if len(due) < self._settings.batch:
                     break
+            if self._cold is not None:  # acting on a cold task brings it back, so it is not seen here again
+                asleep = await self._cold.due(kind, self._settings.batch)
+                await self._act(action, asleep)
+                done += len(asleep)
             upcoming = await self._store.next_due(kind)
             if upcoming is not None and upcoming > self._clock.now_ms():
                 self.expect(min(upcoming - self._clock.now_ms(), int(self._settings.interval_s * 1000)))

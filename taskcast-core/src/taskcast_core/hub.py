@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -106,9 +106,14 @@ class Hub:
     """The channels of one process."""
 
     def __init__(
-        self, log: TaskLog, reader: LogReader, broadcast: Broadcast, settings: HubSettings | None = None
+        self,
+        log: TaskLog,
+        reader: LogReader,
+        broadcast: Broadcast,
+        find: Callable[[str], Awaitable[Stored | None]],
+        settings: HubSettings | None = None,
     ) -> None:
-        self._log, self._reader, self._broadcast = log, reader, broadcast
+        self._log, self._reader, self._broadcast, self._find = log, reader, broadcast, find
         self.settings = settings or HubSettings()
         self._channels: dict[str, Channel] = {}
         self._opening: dict[str, asyncio.Future[Channel]] = {}
@@ -199,7 +204,7 @@ class Hub:
         return channel
 
     async def _stored(self, task_id: str) -> Stored:
-        stored = await self._log.get(task_id)
+        stored = await self._find(task_id)
         if stored is None:
             raise TaskNotFound(task_id)
         return stored

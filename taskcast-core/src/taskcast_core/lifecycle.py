@@ -120,6 +120,8 @@ class Lifecycle:
         cleanup = retention.next_due(after, self._retention, now - 1)
         if cleanup is not None:
             due["cleanup"] = cleanup
+        if self._retention.release_ended_ms is not None and after.status in states.TERMINAL:
+            due["cold"] = now + self._retention.release_ended_ms
         return due
 
     def _set_alarm(self, record: Record) -> None:
@@ -218,8 +220,8 @@ class Lifecycle:
 
         A task that a follower has not passed yet is left alone; its timer comes up again when its lease is over.
         """
-        stored = await self._log.get(due.task_id)
-        if stored is None or not await self._followers.has_passed(due.task_id):
+        stored = await self._commits.current(due.task_id)
+        if not await self._followers.has_passed(due.task_id):
             return
         now = self._log.now_ms()
         if retention.removes_task(stored.task, self._retention, now):

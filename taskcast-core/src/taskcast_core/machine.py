@@ -214,20 +214,53 @@ def _key_record(change: Change, before: Stored, after: Stored, now: int) -> KeyR
     )  # fmt: skip
 
 
+def absorbed(state: LogState, entry: Entry) -> Outcome:
+    """What an entry that was committed elsewhere adds to a copy of its log; the record is not its matter."""
+    series: dict[str, SeriesState] = {}
+    parts: tuple[TextPart, ...] = ()
+    replaced: tuple[int, ...] = ()
+    series_id = entry.series_id
+    if series_id is not None and entry.series_mode in ("accumulate", "latest"):
+        previous = state.series.get(series_id)
+        part = _part_of(entry, previous)
+        default = previous.default_field if previous and previous.default_field else _default_field(part)
+        series[series_id] = advance(entry.draft, entry.index, previous, default, part)
+        parts = (part,) if part else ()
+        if entry.series_mode == "latest" and previous and previous.mode == "latest":
+            replaced = (previous.last_index,)
+    kinds = {(entry.type, entry.level): 1}
+    return Outcome(state.stored, (entry,), series, parts, replaced, kinds, len(entry.text), None)
+
+
+def _part_of(entry: Entry, previous: SeriesState | None) -> TextPart | None:
+    """What the entry's commit did to its series' text, from the run and end that it was given."""
+    if entry.run is None or entry.series_id is None:
+        return None
+    field = entry.draft.series_acc_field or DEFAULT_FIELD
+    text = text_of(entry.draft.data, field)
+    starts = previous is None or previous.run != entry.run
+    has_prefix = starts and entry.end is not None and text is not None and entry.end > len(text)
+    prefix = (text_of(previous.data, field) or "") if has_prefix and previous else ""
+    return TextPart(entry.series_id, entry.index, entry.run, field, text, entry.end, prefix)
+
+
+def _default_field(part: TextPart | None) -> str | None:
+    """What the first entry of a series said about those that name no field."""
+    if part is None:
+        return None
+    return INFERRED_FIELD if part.field == INFERRED_FIELD else DEFAULT_FIELD
+
+
 def series_states(entries: Iterable[Entry]) -> dict[str, SeriesState]:
     """The states that the series have after these entries (all of the log that is left, in order)."""
     states: dict[str, SeriesState] = {}
     for entry in entries:
         if entry.series_id is None or entry.series_mode not in ("accumulate", "latest"):
             continue
-        draft, previous = entry.draft, states.get(entry.series_id)
-        part = None
-        default = previous.default_field if previous else None
-        if entry.run is not None:
-            field = draft.series_acc_field or DEFAULT_FIELD
-            default = default or (INFERRED_FIELD if field == INFERRED_FIELD else DEFAULT_FIELD)
-            part = TextPart(entry.series_id, entry.index, entry.run, field, text_of(draft.data, field), entry.end)
-        states[entry.series_id] = advance(draft, entry.index, previous, default, part)
+        previous = states.get(entry.series_id)
+        part = _part_of(entry, previous)
+        default = previous.default_field if previous and previous.default_field else _default_field(part)
+        states[entry.series_id] = advance(entry.draft, entry.index, previous, default, part)
     return states
 
 

@@ -18,10 +18,12 @@ class RetentionSettings:
 
     Attributes:
         rules: for all tasks. keep_ended_ms: ended tasks are removed after so long; None keeps them for ever.
+        release_ended_ms: ended tasks leave the hot store for the long-term one after so long; None: only if asked to.
     """
 
     rules: tuple[CleanupRule, ...] = ()
     keep_ended_ms: int | None = 30 * 24 * 3600 * 1000
+    release_ended_ms: int | None = None
 
 
 def ended_at(task: Task) -> int:

@@ -164,6 +164,18 @@ class MemoryLog:
             stored.record, stored.rev, stored.segments, items, self._first, last, timestamp, self._base_counts, series
         )
 
+    def newest(self, keep_last: int) -> LogCopy:
+        """A copy with all the state, but only the newest items."""
+        whole = self.copy()
+        items = whole.items[max(0, len(whole.items) - keep_last) :]
+        first = _first_of(items[0]) if items else whole.last_index + 1
+        if items and items[0] is whole.items[0]:
+            return whole
+        base = {kind: n for kind, indexes in self._kinds.items() if (n := bisect_left(indexes, first))}
+        for kind, n in self._base_counts.items():
+            base[kind] = base.get(kind, 0) + n
+        return evolve(whole, items=items, first_index=first, base_counts=base)
+
     def _series_upto(self, last: int, items: Sequence[Entry | Hole]) -> tuple[SeriesCopy, ...]:
         states = self.state.series
         if last < self.stored.last_index:
@@ -198,6 +210,21 @@ class MemoryLog:
                 log.state.kinds[kind] = log.state.kinds.get(kind, 0) + 1
                 log.state.size += len(item.text)
         return log
+
+    def absorb(self, item: Entry | Hole) -> None:
+        """Take the next item of the same log, committed elsewhere; ``stored`` is the caller's to advance."""
+        if isinstance(item, Hole):
+            self._adopt_hole(item)
+            return
+        outcome = machine.absorbed(self.state, item)
+        self.state.merge(outcome)
+        self._extend(outcome.entries, outcome.parts)
+        for index in outcome.replaced:
+            self._remove(index)
+
+    def entry(self, index: int) -> Entry | None:
+        """The entry at an index, if it is here."""
+        return self._entry(index)
 
     def _adopt_hole(self, hole: Hole) -> None:
         length = hole.last - hole.first + 1

@@ -10,7 +10,7 @@ from attrs import frozen
 from taskcast_core.contracts.followers import Due
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.log_reader import LogReader
-from taskcast_core.contracts.task_log import LogCopy, Record, Segment, SeriesCopy, TimerKind
+from taskcast_core.contracts.task_log import LogCopy, Record, Segment, SeriesCopy, Stored, TimerKind
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.models import WorkerAudit
 
@@ -54,8 +54,8 @@ class LongTermStore(LogReader, Protocol):
             StorageIntegrityError: an index or id exists with other content: the hot log has lost an epoch.
         """
 
-    async def get(self, task_id: str) -> Record | None:
-        """The record, if the task is known here and not deleted."""
+    async def get(self, task_id: str) -> Stored | None:
+        """The task as it is here; None when it is not known, or deleted."""
 
     async def watermark(self, task_id: str) -> Watermark | None:
         """How far the copy goes; None when there is none."""

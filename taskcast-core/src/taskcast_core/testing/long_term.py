@@ -24,6 +24,7 @@ from taskcast_core.testing.making import (
     delta,
     entries_of,
     fresh_id,
+    latest,
     message,
     publish,
     race,
@@ -213,6 +214,13 @@ class ArchiveReadCases(_LongTerm):
         task_id, after = (await created(hot)).task.id, -1
         for n in range(6):
             await publish(hot, task_id, delta("s", f"{n}"), message("log.a", n), delta("t", "x", "text"))
+            after = (await archived(store, hot, task_id, after)).last_index
+        assert await portrait(store, task_id) == await portrait(hot, task_id)
+
+    async def test_replaced_values_of_earlier_stretches(self, store: LongTermStore, hot: MemoryShortTermStore) -> None:
+        task_id, after = (await created(hot)).task.id, -1
+        for n in range(4):
+            await publish(hot, task_id, latest("l", n), message("log.a", n), latest("m", n), latest("l", -n))
             after = (await archived(store, hot, task_id, after)).last_index
         assert await portrait(store, task_id) == await portrait(hot, task_id)
 

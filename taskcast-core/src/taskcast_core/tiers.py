@@ -1,0 +1,131 @@
+"""Reading a task wherever it is: hot if it can be, cold else, and one log to the reader either way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from attrs import evolve
+
+from taskcast_core.contracts.listing import Listing, ListPage, ListQuery
+from taskcast_core.contracts.log_reader import LogReader, Page, SeriesPage
+from taskcast_core.contracts.long_term import LongTermStore
+from taskcast_core.contracts.task_log import Held, Stored, TaskLog
+from taskcast_core.errors import NotHot, NotRetained
+from taskcast_core.filters import View
+from taskcast_core.listing import encode_cursor, sort_key
+from taskcast_core.models import JsonValue, Task
+
+T = TypeVar("T")
+
+
+class TieredReader:
+    """LogReader over both copies. The durable copy is a prefix of the hot log, so the seam is wherever hot begins.
+
+    Below the seam the cold copy is asked for its own epoch: it may not have heard of the hot one's yet.
+    """
+
+    def __init__(self, hot: TaskLog, cold: LongTermStore) -> None:
+        self._hot, self._cold = hot, cold
+
+    async def _either(self, epoch: int | None, read: Callable[[LogReader, int | None], Awaitable[T]]) -> T:
+        try:
+            return await read(self._hot, epoch)
+        except NotHot:
+            return await read(self._cold, epoch)
+        except NotRetained:
+            return await read(self._cold, None)
+
+    async def read(
+        self,
+        task_id: str,
+        *,
+        epoch: int | None = None,
+        after: int = -1,
+        before: int | None = None,
+        limit: int = 1000,
+        reverse: bool = False,
+    ) -> Page:
+        """See LogReader."""
+        if reverse:
+            return await self._read_backwards(task_id, epoch, after, before, limit)
+        try:
+            return await self._hot.read(task_id, epoch=epoch, after=after, before=before, limit=limit)
+        except NotHot:
+            return await self._cold.read(task_id, epoch=epoch, after=after, before=before, limit=limit)
+        except NotRetained as older:
+            seam = older.index if before is None else min(before, older.index)
+            page = await self._cold.read(task_id, after=after, before=seam, limit=limit)
+            return await self._as_hot(task_id, epoch, page)
+
+    async def _read_backwards(
+        self, task_id: str, epoch: int | None, after: int, before: int | None, limit: int
+    ) -> Page:
+        try:
+            page = await self._hot.read(task_id, epoch=epoch, after=after, before=before, limit=limit, reverse=True)
+        except NotHot:
+            page = None
+        if page is not None and (page.items or page.last <= 0):
+            return page
+        of = epoch if page is None else None
+        cold = await self._cold.read(task_id, epoch=of, after=after, before=before, limit=limit, reverse=True)
+        return cold if page is None else evolve(cold, epoch=page.epoch, log_last=page.log_last)
+
+    async def _as_hot(self, task_id: str, epoch: int | None, page: Page) -> Page:
+        """A page from below the seam, as part of the hot log."""
+        newest = await self._hot.read(task_id, epoch=epoch, limit=1, reverse=True)
+        return evolve(page, epoch=newest.epoch, log_last=newest.log_last)
+
+    async def series(self, task_id: str, *, epoch: int | None = None) -> SeriesPage:
+        """See LogReader."""
+        return await self._either(epoch, lambda tier, of: tier.series(task_id, epoch=of))
+
+    async def fold(self, task_id: str, series_id: str, index: int, *, epoch: int | None = None) -> JsonValue:
+        """See LogReader."""
+        return await self._either(epoch, lambda tier, of: tier.fold(task_id, series_id, index, epoch=of))
+
+    async def count(self, task_id: str, view: View, before: int, *, epoch: int | None = None) -> int:
+        """See LogReader."""
+        return await self._either(epoch, lambda tier, of: tier.count(task_id, view, before, epoch=of))
+
+    async def seek(self, task_id: str, view: View, position: int, *, epoch: int | None = None) -> int | None:
+        """See LogReader."""
+        return await self._either(epoch, lambda tier, of: tier.seek(task_id, view, position, epoch=of))
+
+    async def seek_time(self, task_id: str, timestamp: int, *, epoch: int | None = None) -> int:
+        """See LogReader."""
+        return await self._either(epoch, lambda tier, of: tier.seek_time(task_id, timestamp, epoch=of))
+
+    async def locate(self, task_id: str, event_id: str, *, epoch: int | None = None) -> int | None:
+        """See LogReader."""
+        found = await self._either(epoch, lambda tier, of: tier.locate(task_id, event_id, epoch=of))
+        if found is not None:
+            return found
+        try:
+            return await self._cold.locate(task_id, event_id)
+        except NotHot:
+            return None
+
+
+async def find(hot: TaskLog, cold: LongTermStore | None, task_id: str) -> Stored | None:
+    """The task, hot or cold; one that is being deleted is not found."""
+    stored = await hot.get(task_id)
+    if stored is not None or cold is None:
+        return stored
+    return await cold.get(task_id)
+
+
+async def list_both(hot: Listing, log: TaskLog, cold: LongTermStore, query: ListQuery) -> ListPage:
+    """One page over both tiers; where both know a task, the hot copy is the true one."""
+    near, far = await hot.list(query), await cold.list(query)
+    known = await log.heads([Held(task.id, -1) for task in far.tasks])
+    only_far = [task for task, head in zip(far.tasks, known, strict=True) if head is None]
+    merged: list[Task] = sorted((*near.tasks, *only_far), key=sort_key, reverse=True)
+    page = tuple(merged[: query.limit])
+    # A tier whose page is full may know tasks between its last one and the other's: those come with the next page.
+    edges = [sort_key(one.tasks[-1]) for one in (near, far) if one.next_cursor is not None]
+    if edges:
+        page = tuple(task for task in page if sort_key(task) >= max(edges))
+    has_more = bool(edges) or len(merged) > len(page)
+    last = page[-1] if page else None
+    return ListPage(page, encode_cursor(last) if has_more and last is not None else None)
