@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -18,6 +19,7 @@ from taskcast_core.testing import (
     TaskLogContract,
     WorkersContract,
 )
+from taskcast_core.testing.contract import OpenAgain
 from tests.fixtures.scale import Scale
 
 
@@ -35,7 +37,20 @@ class TestMemoryShortTermStore(
 
     @pytest.fixture
     def examples(self, scale: Scale) -> int:
-        return scale(15, 800)
+        return scale(15, 500)
+
+
+class TestMemoryOnTheSystemsClock(DeadlinesContract):
+    """As stores with a server's time are tested: the cases wait until it has passed."""
+
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[MemoryShortTermStore]:
+        async with MemoryShortTermStore() as store:
+            yield store
+
+    @pytest.fixture
+    def open_again(self, store: MemoryShortTermStore) -> OpenAgain:
+        return lambda: nullcontext(store)
 
 
 class TestMemoryBroadcast(BroadcastContract):
