@@ -79,7 +79,7 @@ class KeyRecord:
             raise IdempotencyConflict(key.name)
 
 
-@frozen
+@define
 class Outcome:
     """What a commit changes; the store makes all of it true at once.
 
@@ -116,7 +116,8 @@ def apply(state: LogState, change: Change, now: int) -> Outcome:
     _check_guard(change, stored)
     now = max(now, stored.last_timestamp)
     appended = _append(state, change.events, now)
-    _check_limits(state, appended, change.limits)
+    if appended.entries:
+        _check_limits(state, appended, change.limits)
     after = Stored(
         record=change.record or stored.record,
         segments=stored.segments,
@@ -191,17 +192,18 @@ def _append_to_series(state: LogState, out: _Appended, draft: EventDraft, index:
 
 
 def _check_limits(state: LogState, appended: _Appended, limits: LogLimits) -> None:
-    if not appended.entries:
-        return
     if state.stored.last_index + 1 + len(appended.entries) > limits.max_events:
         raise LimitExceeded("maxEventsPerTask", limits.max_events)
     if state.size + appended.size > limits.max_bytes:
         raise LimitExceeded("maxBytesPerTask", limits.max_bytes)
-    if len(state.series.keys() | appended.series.keys()) > limits.max_series and appended.series:
+    if appended.series and len(state.series.keys() | appended.series.keys()) > limits.max_series:
         raise LimitExceeded("maxSeriesPerTask", limits.max_series)
-    new_kinds = appended.kinds.keys() - state.kinds.keys()
-    if new_kinds and len({type_ for type_, _ in state.kinds.keys() | new_kinds}) > limits.max_types:
-        raise LimitExceeded("maxEventTypes", limits.max_types)
+    for kind in appended.kinds:
+        if kind not in state.kinds:
+            types = {type_ for type_, _ in state.kinds.keys() | appended.kinds.keys()}
+            if len(types) > limits.max_types:
+                raise LimitExceeded("maxEventTypes", limits.max_types)
+            break
 
 
 def _key_record(change: Change, before: Stored, after: Stored, now: int) -> KeyRecord | None:
