@@ -18,7 +18,7 @@ class RestoreTicket:
 
 
 class Cold(Protocol):
-    """The hot side of release and restore."""
+    """The hot side of release and restore. While a ticket's lease runs, the id cannot be created anew."""
 
     async def release(self, task_id: str, epoch: int, last_index: int, rev: int) -> bool:
         """Drop the hot copy, if it is still exactly this far and every lane has passed it; else False."""
@@ -39,7 +39,7 @@ class Cold(Protocol):
         """
 
     async def open(self, ticket: RestoreTicket) -> Stored:
-        """Make the restored copy the hot one.
+        """Make the restored copy the hot one. Its lanes have passed all of it: the copy is what they left behind.
 
         Raises:
             TicketRefused: see ``restore``; the copy is dropped.

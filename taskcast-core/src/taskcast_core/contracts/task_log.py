@@ -89,7 +89,7 @@ class Guard:
 
 @frozen
 class LogLimits:
-    """Bounds of one task's log. Distinct (type, level) pairs and series are what a store keeps state for."""
+    """Bounds of one task's log. Series and distinct event types are what a store keeps state for."""
 
     max_events: int = 10_000_000
     max_bytes: int = 16 << 30
@@ -287,7 +287,7 @@ class TaskLog(LogReader, Protocol):
     async def delete(self, task_id: str, *, linger_ms: int) -> bool:
         """Hide a task at once; False when there is none. Open streams may read its epoch on for ``linger_ms``.
 
-        Until ``purge`` has removed the data, creating the id anew raises TaskDeleting.
+        Its timers make way for ``purge``, due when that time is over. Until ``purge`` has removed the data, creating the id anew raises TaskDeleting.
         """
 
     async def purge(self, task_id: str, *, tombstone_ms: int) -> bool:
