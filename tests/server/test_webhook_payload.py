@@ -8,7 +8,8 @@ from taskcast_core import wire
 from taskcast_core.entries import Entry, Origin
 from taskcast_core.ids import new_salt
 from taskcast_core.models import EventDraft, Task, TaskError
-from taskcast_server.webhooks.payload import completion_body, event_body, wrapped_body
+from taskcast_server.event_text import envelope_text, event_text
+from taskcast_server.webhooks.payload import completion_body
 
 DRAFTS = [
     EventDraft(
@@ -23,15 +24,15 @@ DRAFTS = [
 @pytest.mark.parametrize("given_id", [None, 'imported "id"'])
 def test_the_body_is_the_event(draft: EventDraft, given_id: str | None) -> None:
     entry = Entry(Origin('task "1"', 0, new_salt()), 7, 1_700_000_000_000, draft, given_id)
-    body = event_body(entry)
+    body = event_text(entry)
     assert json.loads(body) == wire.to_wire(entry.event())
     assert b": " not in body.replace(b'"cut ', b"")
 
 
 def test_the_wrapped_body_is_the_envelope_of_the_stream() -> None:
     entry = Entry(Origin("t", 0, new_salt()), 7, 1_700_000_000_000, DRAFTS[0])
-    event = json.loads(event_body(entry))
-    envelope = json.loads(wrapped_body(entry, 3))
+    event = json.loads(event_text(entry))
+    envelope = json.loads(envelope_text(entry, 3))
     assert list(envelope)[:4] == ["filteredIndex", "rawIndex", "eventId", "taskId"]
     assert envelope.pop("filteredIndex") == 3 and envelope.pop("rawIndex") == event.pop("index")
     assert envelope.pop("eventId") == event.pop("id") and envelope == event

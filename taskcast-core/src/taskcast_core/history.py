@@ -24,10 +24,17 @@ PAGE = 1000
 
 @frozen
 class History:
-    """A stretch of history. ``gap``: why the cursor could not be honoured (the stretch then begins at the start)."""
+    """A stretch of history.
+
+    Attributes:
+        gap: why the cursor could not be honoured (the stretch then begins at the start).
+        scanned: entries it was made from, before filtering. last_index: of the last of them, −1 if there is none.
+    """
 
     deliveries: tuple[Delivery, ...]
     gap: GapReason | None = None
+    scanned: int = 0
+    last_index: int = -1
 
 
 async def read_history(
@@ -44,9 +51,12 @@ async def read_history(
     start = await resolve(reader, task_id, since, View(), epoch=epoch)
     entries = await _entries(reader, task_id, epoch, start.after, limit)
     visible = [entry for entry in entries if view.matches(entry.type, entry.level)]
-    if not collapse:
-        return History(tuple(Delivery(entry, entry.index) for entry in visible), start.gap)
-    return History(tuple(await _collapse(reader, task_id, epoch, visible)), start.gap)
+    last_index = entries[-1].index if entries else -1
+    if collapse:
+        deliveries = tuple(await _collapse(reader, task_id, epoch, visible))
+    else:
+        deliveries = tuple(Delivery(entry, entry.index) for entry in visible)
+    return History(deliveries, start.gap, len(entries), last_index)
 
 
 async def _entries(reader: LogReader, task_id: str, epoch: int, after: int, limit: int | None) -> Sequence[Entry]:

@@ -6,6 +6,7 @@ from taskcast_core.config import SectionRegistry
 from taskcast_core.hookspecs import hookimpl
 from taskcast_core.registry import Registry
 from taskcast_server.auth.options import AccessOptions, AuthOptions, CustomOptions, JwtOptions
+from taskcast_server.options import CorsOptions, DocsOptions, LimitOptions, ServerOptions
 from taskcast_server.webhooks.options import WebhookOptions
 
 
@@ -19,7 +20,11 @@ def taskcast_authenticators(registry: Registry) -> None:
 
 @hookimpl
 def taskcast_config_sections(registry: SectionRegistry) -> None:
-    """``auth``, ``webhook``, and the top-level keys about access."""
+    """``auth``, ``webhook``, ``limits``, ``cors``, ``docs``, and the top-level keys about access and the server."""
     registry.add("auth", AuthOptions)
     registry.add("webhook", WebhookOptions)
+    registry.add("limits", LimitOptions)
+    registry.add("cors", CorsOptions)
+    registry.add("docs", DocsOptions)
     registry.add_root(AccessOptions)
+    registry.add_root(ServerOptions)

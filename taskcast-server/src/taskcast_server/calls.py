@@ -1,0 +1,215 @@
+"""One request on its way to a route: who calls, what is in the URL and the headers, what the body says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import HTTPConnection
+
+from taskcast_core import wire
+from taskcast_core.contracts.auth import Principal, Scope
+from taskcast_core.errors import Forbidden, InvalidInput, TaskNotFound
+from taskcast_core.models import Task
+from taskcast_server.auth.admin import may_administer
+from taskcast_server.auth.none import OPEN, OPEN_NAME
+from taskcast_server.auth.rules import satisfies
+from taskcast_server.auth.tickets import Ticket
+from taskcast_server.errors import BodyTooLarge, ClientGone, MalformedBody
+from taskcast_server.routing import Route
+from taskcast_server.services import Services
+from taskcast_server.streaming import Receive, Send
+
+_PARTS_OF_A_QUERY = 200
+
+
+class Call:
+    """A request that has found its route.
+
+    Attributes:
+        principal: who calls; open until ``authenticate``. ticket: by which, if that was the proof.
+        note: what the request log is to say about it.
+    """
+
+    __slots__ = ("_query", "note", "params", "principal", "receive", "route", "scope", "send", "services", "ticket")
+
+    def __init__(
+        self,
+        services: Services,
+        route: Route,
+        params: Mapping[str, str],
+        scope: Mapping[str, Any],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self.services, self.route, self.params = services, route, params
+        self.scope, self.receive, self.send = scope, receive, send
+        self.principal: Principal = OPEN
+        self.ticket: Ticket | None = None
+        self.note = ""
+        self._query: dict[str, str] | None = None
+
+    # ── What was sent ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def task_id(self) -> str:
+        """The task that the path names."""
+        return self.params["taskId"]
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query parameters; of repeated ones the first."""
+        if self._query is None:
+            text = self.scope.get("query_string", b"").decode("latin-1")
+            try:
+                pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_PARTS_OF_A_QUERY)
+            except ValueError:
+                raise InvalidInput([("query", f"expected at most {_PARTS_OF_A_QUERY} parameters")]) from None
+            self._query = dict(reversed(pairs))
+        return self._query
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value; ``name`` in lower case."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                text: str = value.decode("latin-1")
+                return text
+        return None
+
+    @property
+    def client_host(self) -> str:
+        """Where the connection comes from."""
+        client = self.scope.get("client")
+        return client[0] if client else "unknown"
+
+    async def body(self, maximum: int | None = None) -> bytes:
+        """The whole body.
+
+        Raises:
+            BodyTooLarge. ClientGone: the client left before it was complete.
+        """
+        maximum = maximum or self.services.limits.max_body_bytes
+        length = self.header(b"content-length")
+        if length is not None and length.isdigit() and int(length) > maximum:
+            raise BodyTooLarge(maximum)
+        message = await self._next_part()
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False) and len(body) <= maximum:
+            return body
+        parts = bytearray(body)
+        while len(parts) <= maximum and message.get("more_body", False):
+            message = await self._next_part()
+            parts += message.get("body", b"")
+        if len(parts) > maximum:
+            raise BodyTooLarge(maximum)
+        return bytes(parts)
+
+    async def next_part(self) -> tuple[bytes, bool]:
+        """Some more of the body, and whether that was not all: for bodies that are read as they come.
+
+        Raises:
+            ClientGone.
+        """
+        message = await self._next_part()
+        return message.get("body", b""), message.get("more_body", False)
+
+    async def _next_part(self) -> MutableMapping[str, Any]:
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message
+
+    async def json(self, maximum: int | None = None) -> Any:
+        """The body as JSON. Raises MalformedBody, and as ``body`` does."""
+        text = await self.body(maximum)
+        try:
+            return wire.loads(text)
+        except InvalidInput:
+            raise MalformedBody from None
+
+    async def json_object(self, maximum: int | None = None) -> dict[str, Any]:
+        """The body as a JSON object. Raises InvalidInput when it is something else, and as ``json`` does."""
+        value = await self.json(maximum)
+        if not isinstance(value, dict):
+            raise InvalidInput([("", "expected an object")])
+        return value
+
+    # ── Who sent it ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def caller(self) -> str:
+        """Whom limits are kept for: the principal; where nobody is asked who they are, the address."""
+        return self.client_host if self.principal.name == OPEN_NAME else self.principal.name
+
+    async def authenticate(self) -> None:
+        """Find out who calls.
+
+        Raises:
+            Unauthorized.
+        """
+        text = self.query.get("ticket") if self.route.takes_ticket else None
+        if text:
+            self.ticket = self.services.tickets.admit(text, self.task_id)
+            self.principal = self.ticket.principal
+        else:
+            self.principal = await self.services.authenticator.authenticate(HTTPConnection(dict(self.scope)))
+
+    def check_scope(self) -> None:
+        """Compare the route's scope, and the task that it names, with what the caller may do.
+
+        Raises:
+            Forbidden.
+        """
+        scope = self.route.scope
+        if scope == "admin":
+            if not may_administer(self.principal):
+                raise Forbidden
+        elif scope is not None:
+            self.require(scope)
+
+    def require(self, scope: Scope) -> None:
+        """Ask for a further scope. Raises Forbidden."""
+        if not self.principal.allows(scope, self.params.get("taskId")):
+            raise Forbidden
+
+    def meets_rules(self, task: Task, scope: Scope | None = None) -> bool:
+        """Whether the caller meets the task's own rules about this scope (the route's, if none is given)."""
+        wanted = scope or self.route.scope
+        return wanted is None or satisfies(task.auth_config, wanted, self.principal)
+
+    async def task(self, task_id: str | None = None) -> Task:
+        """The task that the path names, if the caller meets its rules.
+
+        Raises:
+            TaskNotFound, Forbidden.
+        """
+        wanted = self.task_id if task_id is None else task_id
+        task = await self.services.engine.get_task(wanted)
+        if task is None:
+            raise TaskNotFound(wanted)
+        if not self.meets_rules(task):
+            raise Forbidden
+        return task
+
+    async def check_rules(self) -> None:
+        """``task``, where only its rules matter: costs nothing where there are no callers to tell apart."""
+        if self.principal.name != OPEN_NAME:
+            await self.task()
+
+    def idempotency_key(self) -> str | None:
+        """The ``Idempotency-Key`` header, told apart by caller.
+
+        Raises:
+            InvalidInput: it is too long.
+        """
+        key = self.header(b"idempotency-key")
+        if not key:
+            return None
+        if len(key) > self.services.limits.max_id_length:
+            raise InvalidInput([("Idempotency-Key", f"at most {self.services.limits.max_id_length} characters")])
+        return f"{self.principal.name}\x1f{key}"
+
+    def assignment_id(self) -> str | None:
+        """The ``X-Taskcast-Assignment`` header."""
+        return self.header(b"x-taskcast-assignment") or None

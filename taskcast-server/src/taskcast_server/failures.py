@@ -1,0 +1,41 @@
+"""One JSON line per failed request (5xx), for people and machines (wire spec, rest section 7)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import UTC, datetime
+
+from taskcast_core import wire
+from taskcast_core.errors import StorageError, StoreUnavailable
+
+FAILURES = logging.getLogger("taskcast_server.failed_requests")
+_MAX_CHARACTERS = 2048
+_USERINFO = re.compile(r"(?<=://)[^/\s@]*@")
+
+
+def log_failure(method: str, path: str, status: int, error: BaseException | None) -> None:
+    """Report a request that the server could not do; the message without credentials of URLs, and cut."""
+    facts = {
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": "error",
+        "event": "http_request_failed",
+        "method": method,
+        "path": path,
+        "status": status,
+        "errorKind": _kind(path, error),
+    }
+    if error is not None:
+        facts["error"] = describe(error)
+    FAILURES.error("%s", wire.dumps(facts).decode())
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line without secrets."""
+    return _USERINFO.sub("***@", f"{type(error).__name__}: {error}")[:_MAX_CHARACTERS]
+
+
+def _kind(path: str, error: BaseException | None) -> str:
+    if path.endswith(("/archive", "/import")):
+        return "archive"
+    return "store" if isinstance(error, StoreUnavailable | StorageError) else "internal"

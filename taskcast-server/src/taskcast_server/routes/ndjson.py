@@ -1,0 +1,109 @@
+"""Publishing a stream of lines: each a JSON event, committed in bounded chunks while the rest is still coming."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+
+from taskcast_core import wire
+from taskcast_core.errors import InvalidInput, TaskcastError
+from taskcast_core.models import EventDraft
+from taskcast_server.calls import Call
+from taskcast_server.errors import BodyTooLarge
+from taskcast_server.requests import read_event
+from taskcast_server.responses import Reply, error_reply, json_reply
+
+MEDIA_TYPE = "application/x-ndjson"
+CHUNK = 500
+"""Events committed at once."""
+_CLOSE = (b"connection", b"close")
+
+
+@define
+class _Published:
+    """What has been stored so far."""
+
+    count: int = 0
+    first_index: int | None = None
+    last_index: int | None = None
+
+    def shown(self) -> dict[str, Any]:
+        facts = {"count": self.count, "firstIndex": self.first_index, "lastIndex": self.last_index}
+        return {name: value for name, value in facts.items() if value is not None}
+
+
+@define
+class _Lines:
+    """Splits a body that comes in parts; a line is bounded."""
+
+    maximum: int
+    rest: bytearray = field(factory=bytearray)
+
+    def take(self, part: bytes, *, is_last: bool) -> list[bytes]:
+        self.rest += part
+        *lines, rest = self.rest.split(b"\n")
+        if is_last:
+            lines.append(rest)
+            rest = bytearray()
+        self.rest = rest
+        if len(rest) > self.maximum or any(len(line) > self.maximum for line in lines):
+            raise BodyTooLarge(self.maximum)
+        return [bytes(line) for line in lines if line.strip()]
+
+
+async def publish_lines(call: Call) -> Reply:
+    """Commit line after line; the next part of the body is asked for when the last one is stored.
+
+    With an idempotency key the chunks depend on the lines alone, so that a repeat finds them; without one, what has
+    come is stored at once. An error ends it: what was stored stays, and the reply says how much that is.
+    """
+    await call.check_rules()
+    published = _Published()
+    try:
+        await _publish(call, published)
+    except TaskcastError as error:
+        reply = error_reply(error)
+        body = {**wire.loads(reply.body), "published": published.shown()}
+        return json_reply(body, reply.status, (*reply.headers[1:], _CLOSE))
+    call.note = f"{published.count} events"
+    return json_reply(published.shown(), 201)
+
+
+async def _publish(call: Call, published: _Published) -> None:
+    limits = call.services.limits
+    lines = _Lines(limits.max_body_bytes)
+    waiting: list[EventDraft] = []
+    number, more = 0, True
+    key = call.idempotency_key()
+    while more:
+        part, more = await call.next_part()
+        for line in lines.take(part, is_last=not more):
+            waiting.append(_read_line(line, number, limits))
+            number += 1
+            if len(waiting) == CHUNK:
+                await _commit(call, waiting, key, published)
+        if waiting and (key is None or not more):
+            await _commit(call, waiting, key, published)
+
+
+def _read_line(line: bytes, number: int, limits: Any) -> EventDraft:
+    try:
+        value = wire.loads(line)
+    except InvalidInput:
+        raise InvalidInput([(f"[{number}]", "malformed JSON")]) from None
+    return read_event(value, f"[{number}]", limits)
+
+
+async def _commit(call: Call, waiting: list[EventDraft], key: str | None, published: _Published) -> None:
+    drafts = tuple(waiting)
+    waiting.clear()
+    chunk_key = None if key is None else f"{key}\x1f{published.count}"
+    committed = await call.services.engine.append(
+        call.task_id, drafts, idempotency_key=chunk_key, assignment_id=call.assignment_id()
+    )
+    published.count += len(committed.entries)
+    if committed.entries:
+        if published.first_index is None:
+            published.first_index = committed.entries[0].index
+        published.last_index = committed.entries[-1].index

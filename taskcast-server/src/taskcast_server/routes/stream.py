@@ -1,0 +1,161 @@
+"""Event streams: of one task, and of all tasks (wire spec, sse); and the tickets that open one from a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from taskcast_core.deliveries import Batch
+from taskcast_core.filters import View
+from taskcast_core.ids import new_ulid
+from taskcast_server.auth.none import OPEN_NAME
+from taskcast_server.calls import Call
+from taskcast_server.errors import ShuttingDown
+from taskcast_server.requests import comma_list, read_filter
+from taskcast_server.responses import Reply, json_reply
+from taskcast_server.routes.documents import INTEGER, LEVELS, SINCE, STREAM, TYPES, record
+from taskcast_server.routing import Doc, Parameter, Route
+from taskcast_server.sse import encode_batch
+from taskcast_server.streaming import EventStream
+
+_REMEMBERED_TASKS = 10_000
+
+
+async def subscribe(call: Call) -> None:
+    """``GET /tasks/{taskId}/events``: errors come before the first byte; then frames until the task has ended."""
+    wanted = read_filter(call.query, call.header(b"last-event-id"))
+    await call.check_rules()
+    engine = call.services.engine
+    with ExitStack() as stack:
+        _open_stream(call, stack)
+        subscription = await engine.subscribe(call.task_id, wanted).open()
+        stack.callback(subscription.close)
+        stack.enter_context(_observed(call))
+        call.note = "subscriber connected"
+
+        def encode(batch: Batch) -> bytes:
+            return encode_batch(batch, wrap=wanted.wrap)
+
+        stream = EventStream(subscription, encode, call.services.wheel, call.receive, call.send)
+        await stream.run(lives_for_s=_lives_for_s(call), http_version=call.scope.get("http_version", "1.1"))
+
+
+async def subscribe_all(call: Call) -> None:
+    """``GET /events``: tasks created from now on, as far as the caller may see them."""
+    view = View(comma_list(call.query.get("types")) or None, comma_list(call.query.get("levels")))
+    with ExitStack() as stack:
+        _open_stream(call, stack)
+        async with call.services.engine.subscribe_all(view, call.principal.may_see) as source:
+            call.note = "global subscriber connected"
+            visible = _VisibleTasks(call)
+            stream = EventStream(source, visible.encode, call.services.wheel, call.receive, call.send)
+            await stream.run(lives_for_s=_lives_for_s(call), http_version=call.scope.get("http_version", "1.1"))
+
+
+class _VisibleTasks:
+    """Leaves out of the stream of all tasks those whose own rules the caller does not meet."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._verdicts: OrderedDict[str, bool] = OrderedDict()
+
+    async def encode(self, batch: Batch) -> bytes:
+        if self._call.principal.name != OPEN_NAME:
+            visible = [each for each in batch.deliveries if await self._is_visible(each.entry.origin.task_id)]
+            batch = Batch(visible, batch.after, batch.position)
+        return encode_batch(batch, wrap=True)
+
+    async def _is_visible(self, task_id: str) -> bool:
+        verdict = self._verdicts.get(task_id)
+        if verdict is None:
+            task = await self._call.services.engine.get_task(task_id)
+            verdict = self._verdicts[task_id] = task is not None and self._call.meets_rules(task)
+            if len(self._verdicts) > _REMEMBERED_TASKS:
+                self._verdicts.popitem(last=False)
+        return verdict
+
+
+def _open_stream(call: Call, stack: ExitStack) -> None:
+    """Count the stream for its caller, and keep its ticket alive.
+
+    Raises:
+        ShuttingDown, TooManyRequests.
+    """
+    if call.services.is_closing:
+        raise ShuttingDown
+    if call.services.callers.streams is not None:
+        stack.enter_context(call.services.callers.streams.opened(call.caller))
+    if call.ticket is not None:
+        stack.enter_context(call.services.tickets.streaming(call.ticket))
+
+
+def _lives_for_s(call: Call) -> float | None:
+    """How long the caller may stay; None is for ever (where authentication is off)."""
+    if call.principal.name == OPEN_NAME:
+        return None
+    expires_at = call.principal.expires_at
+    longest = call.services.max_stream_s
+    return longest if expires_at is None else min(longest, expires_at - time.time())
+
+
+@contextmanager
+def _observed(call: Call) -> Iterator[None]:
+    """Tell the observers that a reader comes and goes."""
+    observers = call.services.engine.observers
+    if not (observers.subscriber_connected or observers.subscriber_disconnected):
+        yield
+        return
+    client_id, loop = new_ulid(call.services.engine.now_ms()), asyncio.get_running_loop()
+    began = loop.time()
+    if observers.subscriber_connected:
+        observers.subscriber_connected(task_id=call.task_id, client_id=client_id)
+    try:
+        yield
+    finally:
+        if observers.subscriber_disconnected:
+            duration_ms = round((loop.time() - began) * 1000)
+            observers.subscriber_disconnected(task_id=call.task_id, client_id=client_id, duration_ms=duration_ms)
+
+
+async def issue_ticket(call: Call) -> Reply:
+    """``POST /tasks/{taskId}/ticket``."""
+    task = await call.task()
+    ticket = call.services.tickets.issue(call.principal, task.id, task.auth_config)
+    return json_reply({"ticket": ticket.text, "expiresAt": ticket.expires_at}, 201)
+
+
+ROUTES = (
+    Route(
+        "GET", "/tasks/{taskId}/events", subscribe,
+        Doc(
+            "Follow a task", "Events", dict((STREAM,)),
+            parameters=(
+                *SINCE, TYPES, LEVELS,
+                Parameter("Last-Event-ID", "as since.id, where no since.* is given", "header"),
+                Parameter("includeStatus", "`false` hides status events"),
+                Parameter("wrap", "`false` sends bare events"),
+                Parameter("seriesFormat", "`accumulated` sends totals in place of deltas"),
+                Parameter("resume", "`snapshot` begins each series with its total after a cursor"),
+                Parameter("limit", "without a cursor, replay the last so many frames only", schema=INTEGER),
+                Parameter("ticket", "a stream ticket, in place of a token"),
+            ),
+        ),
+        scope="event:subscribe", is_terse=True, takes_ticket=True,
+    ),
+    Route(
+        "POST", "/tasks/{taskId}/ticket", issue_ticket,
+        Doc(
+            "A ticket that opens this task's stream within a minute", "Events",
+            {201: ("the ticket; expiresAt is Unix seconds", record(ticket={"type": "string"}, expiresAt=INTEGER))},
+        ),
+        scope="event:subscribe", is_terse=True,
+    ),
+    Route(
+        "GET", "/events", subscribe_all,
+        Doc("Follow all tasks that are created from now on", "Events", dict((STREAM,)), parameters=(TYPES, LEVELS)),
+        scope="event:subscribe",
+    ),
+)  # fmt: skip

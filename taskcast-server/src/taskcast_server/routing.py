@@ -1,0 +1,145 @@
+"""The route table as data: what the dispatcher walks, and what the API document is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from attrs import define, field, frozen
+
+from taskcast_core.contracts.auth import Scope
+from taskcast_server.errors import MethodNotAllowed, RouteNotFound
+
+if TYPE_CHECKING:
+    from taskcast_server.calls import Call
+    from taskcast_server.responses import Reply
+
+Handler = Callable[["Call"], Awaitable["Reply | None"]]
+"""Answers a call; None when it has sent its reply itself."""
+
+
+@frozen
+class Parameter:
+    """A query or header parameter, for the document."""
+
+    name: str
+    description: str
+    place: str = "query"
+    schema: Mapping[str, Any] = field(factory=lambda: {"type": "string"})
+
+
+@frozen
+class Doc:
+    """What the document says about a route beyond its path.
+
+    Attributes:
+        replies: status → description, or (description, schema name or schema, content type).
+        body: name of a component schema, or a schema; None: it takes no body.
+    """
+
+    summary: str
+    tag: str
+    replies: Mapping[int, Any]
+    body: Any = None
+    parameters: Sequence[Parameter] = ()
+    description: str = ""
+
+
+@frozen
+class Route:
+    """One method of one path.
+
+    Attributes:
+        path: with ``{taskId}`` for a segment. scope: what the caller needs; None where no caller is asked for.
+        names_task: ``{taskId}`` is a task that the caller must be allowed to see.
+        is_terse: "Task not found" without the id.
+        takes_ticket: a stream ticket does instead of the usual proof of identity.
+        asks_caller: asks who calls although no scope is needed.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    doc: Doc
+    scope: Scope | None = None
+    is_terse: bool = False
+    takes_ticket: bool = False
+    asks_caller: bool = False
+
+    @property
+    def names_task(self) -> bool:
+        """Whether the path names a task."""
+        return "{taskId}" in self.path
+
+
+@define
+class _Node:
+    children: dict[str, _Node] = field(factory=dict)
+    wildcard: _Node | None = None
+    routes: dict[str, Route] = field(factory=dict)
+
+
+class Router:
+    """Finds routes by method and raw path segments; fixed segments go before variable ones."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._root = _Node()
+        for route in self.routes:
+            node = self._root
+            for segment in segments_of(route.path):
+                if segment.startswith("{"):
+                    node.wildcard = node = node.wildcard or _Node()
+                else:
+                    node = node.children.setdefault(segment, _Node())
+            node.routes[route.method] = route
+
+    def find(self, method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
+        """The route, and the values of its variable segments, percent-decoded.
+
+        Raises:
+            RouteNotFound, MethodNotAllowed.
+        """
+        nodes = self._reach(self._root, segments, 0)
+        for node in nodes:
+            route = node.routes.get(method) or (node.routes.get("GET") if method == "HEAD" else None)
+            if route is not None:
+                return route, _values(route, segments)
+        allowed = sorted({name for node in nodes for name in node.routes})
+        if not allowed:
+            raise RouteNotFound
+        raise MethodNotAllowed(None, ((b"allow", ", ".join(allowed).encode()),))
+
+    def _reach(self, node: _Node, segments: Sequence[str], at: int) -> list[_Node]:
+        if at == len(segments):
+            return [node]
+        reached: list[_Node] = []
+        fixed = node.children.get(segments[at])
+        if fixed is not None:
+            reached += self._reach(fixed, segments, at + 1)
+        if node.wildcard is not None and segments[at]:
+            reached += self._reach(node.wildcard, segments, at + 1)
+        return reached
+
+
+def segments_of(path: str) -> list[str]:
+    """``/tasks/a%2Fb`` → ``["tasks", "a%2Fb"]``; the root has none."""
+    return path[1:].split("/") if len(path) > 1 else []
+
+
+def path_of(scope: Mapping[str, Any]) -> str:
+    """The path below the place where the app is mounted, still percent-encoded, so that ids may hold slashes."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    raw: bytes | None = scope.get("raw_path")
+    encoded = path if raw is None else raw.partition(b"?")[0].decode("latin-1")
+    if not root or not (path == root or path.startswith(root + "/")):
+        return encoded
+    kept = segments_of(encoded)[root.count("/") :]
+    return "/" + "/".join(kept)
+
+
+def _values(route: Route, segments: Sequence[str]) -> dict[str, str]:
+    pattern = segments_of(route.path)
+    return {name[1:-1]: unquote(value) for name, value in zip(pattern, segments, strict=True) if name.startswith("{")}
