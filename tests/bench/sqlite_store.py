@@ -13,7 +13,7 @@ from taskcast_core.builtin.sqlite.options import SqliteOptions
 from taskcast_core.builtin.sqlite.store import SqliteShortTermStore
 from taskcast_core.contracts import Change
 from taskcast_core.models import EventDraft
-from taskcast_core.testing.making import created
+from taskcast_core.testing.making import a_key, created, replace
 
 CALLERS = 50
 EVENT = EventDraft("log.line", "info", {"text": "x" * 150})  # about 200 bytes of JSON
@@ -25,15 +25,20 @@ async def timed(work: Callable[[], Awaitable[object]]) -> float:
     return time.perf_counter() - began
 
 
-async def publish(store: SqliteShortTermStore, task_id: str, changes: int, batch: int) -> None:
-    change = Change((EVENT,) * batch)
+async def publish(store: SqliteShortTermStore, task_id: str, changes: int, batch: int, *, keyed: bool) -> None:
+    events = (EVENT,) * batch
     for _ in range(changes):
-        await store.commit(task_id, change)
+        key = a_key() if keyed else None
+        await store.commit(task_id, Change(events, key=key))
 
 
-async def from_many(store: SqliteShortTermStore, tasks: list[str], changes: int, batch: int) -> float:
+async def from_many(
+    store: SqliteShortTermStore, tasks: list[str], changes: int, batch: int, *, keyed: bool = False
+) -> float:
     async def work() -> None:
-        await asyncio.gather(*(publish(store, tasks[n % len(tasks)], changes, batch) for n in range(CALLERS)))
+        await asyncio.gather(
+            *(publish(store, tasks[n % len(tasks)], changes, batch, keyed=keyed) for n in range(CALLERS))
+        )
 
     return CALLERS * changes * batch / await timed(work)
 
@@ -70,14 +75,31 @@ async def deltas(store: SqliteShortTermStore, total: int) -> tuple[float, float,
     return first * 1e3, last * 1e3, fold * 1e3
 
 
+async def transitions(store: SqliteShortTermStore, rounds: int) -> float:
+    """Tasks per second that are created, started and completed."""
+
+    async def lives() -> None:
+        for _ in range(rounds):
+            stored = await created(store, lanes=("archive",), timers={"ttl": store.now_ms() + 60_000})
+            stored = (await replace(store, stored, EVENT, status="running")).stored
+            await replace(store, stored, EVENT, status="completed", timers={})
+
+    async def work() -> None:
+        await asyncio.gather(*(lives() for _ in range(CALLERS)))
+
+    return CALLERS * rounds / await timed(work)
+
+
 async def main(folder: Path, synchronous: str) -> None:
     options = SqliteOptions(path=folder / "bench.db", synchronous=synchronous)  # type: ignore[arg-type]
     async with SqliteShortTermStore(options) as store:
         tasks = [(await created(store, lanes=("archive",))).task.id for _ in range(CALLERS)]
         print(f"{CALLERS} callers, a task each:  {await from_many(store, tasks, 800, 1):9,.0f} events/s")
         print(f"{CALLERS} callers, one task:     {await from_many(store, tasks[:1], 800, 1):9,.0f} events/s")
+        print(f"… with idempotency keys:   {await from_many(store, tasks[:1], 400, 1, keyed=True):9,.0f} events/s")
         print(f"{CALLERS} callers, batches of 100: {await from_many(store, tasks, 40, 100):7,.0f} events/s")
         print(f"replay:                    {await replay(store, tasks[0]):9,.0f} entries/s")
+        print(f"lives of tasks:            {await transitions(store, 20):9,.0f} tasks/s (3 commits each)")
         first, last, fold = await deltas(store, 100_000)
         print(f"deltas: first 1,000 in {first:.0f} ms, last of 100,000 in {last:.0f} ms ({last / first:.2f}×)")
         print(f"fold of 100,000 deltas: {fold:.1f} ms")

@@ -42,6 +42,7 @@ from taskcast_core.testing.making import (
     whole_log,
 )
 from taskcast_core.testing.portrait import portrait
+from tests.fixtures.scale import Scale
 
 pytestmark = pytest.mark.anyio
 
@@ -291,6 +292,25 @@ async def test_counting_and_seeking_do_not_read_the_log(store: SqliteShortTermSt
             below += 1
 
 
+async def test_a_late_delta_costs_what_an_early_one_does(store: SqliteShortTermStore, scale: Scale) -> None:
+    task_id = (await created(store)).task.id
+
+    async def changed_by(deltas: int) -> int:
+        """How many rows are written for so many deltas; pieces that are joined count again."""
+        before = await store._writer.run(lambda session: session.connection.total_changes)
+        for _ in range(deltas // 4):
+            await asyncio.gather(*(publish(store, task_id, delta("s", "some text ")) for _ in range(4)))
+        return await store._writer.run(lambda session: session.connection.total_changes) - before
+
+    first = await changed_by(1_000)
+    for _ in range(scale(180, 980)):
+        await publish(store, task_id, *[delta("s", "some text ")] * 100)
+    last = await changed_by(1_000)
+    assert last <= 1.2 * first
+    index = (await current(store, task_id)).last_index
+    assert len((await store.fold(task_id, "s", index))["delta"]) == 10 * (index + 1)
+
+
 async def test_positions_stand_when_holes_swallow_checkpoints(store: SqliteShortTermStore) -> None:
     stored = await created(store)
     task_id = stored.task.id
@@ -357,7 +377,7 @@ async def test_the_write_ahead_log_is_bounded_under_load(opened: Open, path: Pat
 
         await asyncio.gather(*map(work, tasks))
         assert path.stat().st_size > 8 * limit  # much more went through it
-        assert largest <= (CEILING + 2) * limit
+        assert largest <= (CEILING + 4) * limit
     assert not path.with_name("tasks.db-wal").exists()
 
 

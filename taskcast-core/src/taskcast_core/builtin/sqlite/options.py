@@ -14,7 +14,11 @@ from taskcast_core.config.options import option
 class SqliteOptions:
     """Where the store's file is, how safe a commit is, and the bounds of what the store keeps in memory."""
 
-    path: Path = option(Path("taskcast.db"), help="the file; a relative path starts at the configuration file")
+    path: Path = option(
+        Path("taskcast.db"),
+        env="TASKCAST_SQLITE_PATH",
+        help="the file; a relative path starts at the configuration file",
+    )
     synchronous: Literal["FULL", "NORMAL", "OFF"] = option(
         "FULL",
         help="what a commit survives: FULL a power cut; NORMAL and OFF a kill (a power cut may damage the file of OFF)",

@@ -138,16 +138,18 @@ class Pending:
 
     # ── To the tables ─────────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._logs)
+
     def write(self, connection: sqlite3.Connection) -> None:
-        """Write all rows, and be empty."""
-        if not self._logs:
-            return
+        """Write all rows."""
         self._write_records(connection)
         insert_all(connection, HEADS, [head_row(log) for log in self._logs.values()])
         self._write_entries(connection)
         self._write_keys(connection)
         insert_marks(connection, self._marks)
-        self.__init__()  # type: ignore[misc]
 
     def _write_records(self, connection: sqlite3.Connection) -> None:
         for log in self._records.values():

@@ -54,12 +54,12 @@ class Session:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """What a query finds; it sees all that this transaction has done so far."""
-        self._pending.write(self._connection)
+        self._flush()
         return self._connection.execute(sql, values).fetchall()
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
         """The first row that a query finds."""
-        self._pending.write(self._connection)
+        self._flush()
         found: Row | None = self._connection.execute(sql, values).fetchone()
         return found
 
@@ -79,14 +79,19 @@ class Session:
     def write(self) -> sqlite3.Connection:
         """The connection, to write with; the operation is past its decisions."""
         self.has_written = True
-        self._pending.write(self._connection)
+        self._flush()
         return self._connection
 
     @property
     def connection(self) -> sqlite3.Connection:
         """The connection, to read with."""
-        self._pending.write(self._connection)
+        self._flush()
         return self._connection
+
+    def _flush(self) -> None:
+        if self._pending.has_rows:
+            self._pending.write(self._connection)
+            self._pending = Pending()
 
     # ── Tasks ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -193,7 +198,7 @@ class Session:
 
     def commit(self) -> Published:
         """Write what is pending and commit: the tasks as they are now."""
-        self._pending.write(self._connection)
+        self._flush()
         self._connection.execute("COMMIT")
         self._logs.shrink()
         return self.published
