@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from taskcast_core.config import Config, InvalidConfig, Problem, load_config
 from taskcast_core.errors import ConfigError
@@ -30,17 +30,17 @@ class Loaded:
 
     Attributes:
         is_default_store: nothing said where tasks are kept, so the file in the user's state directory was chosen.
+        own: options that `load` has set itself, with where that comes from.
     """
 
     config: Config
     plugins: Plugins
     is_default_store: bool = False
+    own: Mapping[str, str] = field(factory=dict)
 
     def origin_of(self, path: str) -> str:
-        """Where the value of an option comes from; what `load` chose itself is a default."""
-        if self.is_default_store and path in ("storage", _PATH):
-            return "default"
-        return str(self.config.provenance[path].origin)
+        """Where the value of an option comes from."""
+        return self.own.get(path) or str(self.config.provenance[path].origin)
 
     def short_term(self) -> Selected:
         """The chosen short-term store. Raises InvalidConfig as `Plugins.select` does."""
@@ -63,7 +63,7 @@ def load(
     """Load the configuration with what the command line says.
 
     Without a file, a storage and a URL, tasks are kept in SQLite in the user's state directory; a file that names no
-    adapters means memory, as in the reference.
+    adapters means memory, as in the reference, unless ``--db-path`` asks for SQLite.
 
     Raises:
         ConfigError, PluginError: as `load_config` does. CliError: ``--db-path`` is for nothing.
@@ -73,18 +73,19 @@ def load(
     env = dict(os.environ)
     plugins = Plugins(always=ALWAYS)
     config = load_config(path, env=env, flags=given, plugins=plugins)
-    is_default = False
-    if _says_nothing_of_storage(config, plugins):
-        given["storage"] = SQLITE
+    is_default, own = False, dict[str, str]()
+    if (config.source is None or db_path) and _says_nothing_of_storage(config, plugins):
+        given["storage"], own["storage"] = SQLITE, "default"
         is_default = not config.core.adapters.short_term_store.options.keys() and not env.get(_FILE_VARIABLE)
         if is_default:
-            given[_PATH] = str(state_directory() / "taskcast.db")
+            given[_PATH], own[_PATH] = str(state_directory() / "taskcast.db"), "default"
         config = load_config(path, env=env, flags=given, plugins=plugins)
     is_sqlite = _has_sqlite(config, plugins)
     if is_sqlite and env.get(_FILE_VARIABLE) and not env.get(_PATH_VARIABLE):
+        own |= {} if db_path else {_PATH: f"env {_FILE_VARIABLE}"}
         env[_PATH_VARIABLE] = str(Path(env[_FILE_VARIABLE]).expanduser().absolute())
         config = load_config(path, env=env, flags=given, plugins=plugins)
-    return Loaded(config, plugins, is_default)
+    return Loaded(config, plugins, is_default, own)
 
 
 def _has_sqlite(config: Config, plugins: Plugins) -> bool:
@@ -126,8 +127,8 @@ def state_directory(env: Mapping[str, str] | None = None) -> Path:
 
 
 def _says_nothing_of_storage(config: Config, plugins: Plugins) -> bool:
-    """Whether there is no file, and nothing chooses a provider; the path of a store alone does not."""
-    if config.source is not None or config.core.storage is not None:
+    """Whether nothing chooses a provider; the path of a store alone does not."""
+    if config.core.storage is not None:
         return False
     adapters = config.core.adapters
     given = {*adapters.short_term_store.options.keys()} - {"path"}
