@@ -72,6 +72,8 @@ def open_store(path: str) -> SqliteShortTermStore:
 
 
 class TestSqliteIsDurable(DurableContract):
+    case_deadline_s = 3600.0  # a hundred kills take a while
+
     @pytest.fixture
     def durable_store(self, tmp_path: Path) -> OpenSpec:
         return OpenSpec("tests.contracts.test_sqlite:open_store", {"path": str(tmp_path / "tasks.db")})

@@ -73,9 +73,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_writer_of_pages(path: Path) -> sqlite3.Connection:
+def open_writer_of_pages(path: Path, options: SqliteOptions) -> sqlite3.Connection:
     """A connection for checkpoints, which write what has been committed to where it belongs."""
     connection = _connect(path)
+    connection.execute(f"PRAGMA synchronous = {options.synchronous}")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection
 

@@ -89,7 +89,7 @@ class SqliteShortTermStore:
             self._connection = schema.open_writer(self.path, options)
             undo.callback(self._connection.close)
             self._session = Session(self._connection, self.now_ms, options.log_cache_bytes)
-            self._wal = WalKeeper(self.path, options.wal_bytes)
+            self._wal = WalKeeper(self.path, options)
             undo.callback(self._wal.close, options.close_timeout_ms / 1000)
             self._readers = ReaderPool(self.path, options.readers)
             self._writer = Writer(self._connection, self._session, self._wal, options.queue_size, self._published)

@@ -67,7 +67,7 @@ def heartbeat(session: Session, worker_id: str, lease_ms: int) -> Worker | None:
         return None
     now = session.now_ms()
     session.execute(
-        "UPDATE assignments SET lease_until = ?, hidden_until = 0 WHERE worker_id = ?",
+        "UPDATE assignments SET lease_until = ?, hidden_until = 0 WHERE worker_id = ? AND confirmed",
         (now + lease_ms, pack(worker_id)),
     )
     return put_worker(session, evolve(worker, last_heartbeat_at=now))
