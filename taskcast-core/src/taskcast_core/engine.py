@@ -42,7 +42,7 @@ from taskcast_core.global_stream import GlobalStream
 from taskcast_core.history import History, read_history
 from taskcast_core.hub import Hub, HubSettings
 from taskcast_core.ids import new_ulid
-from taskcast_core.lifecycle import Lifecycle
+from taskcast_core.lifecycle import Compute, Lifecycle
 from taskcast_core.models import (
     BlockedRequest,
     Cursor,
@@ -160,6 +160,7 @@ class TaskEngine:
             "resume": self._lifecycle.on_resume,
             "cleanup": self._lifecycle.on_cleanup,
             "purge": self._lifecycle.on_purge,
+            "retry": self._lifecycle.on_retry,
             "cold": self._on_cold,
         }
         self.sweeper = Sweeper(short_term_store, long_term_store, self._clock, actions, self.settings.sweep)
@@ -233,7 +234,8 @@ class TaskEngine:
             raise PluginError(f"{type(self.store).__qualname__} keeps no workers; set workers.enabled: false")
         return WorkerLayer(
             self.store,
-            self._commits,
+            self._commits.current,
+            self._move,
             self.long_term_store,
             self.observers,
             self.hub,
@@ -245,6 +247,11 @@ class TaskEngine:
     async def _moved(self, before: Task | None, after: Task) -> None:
         if self.workers is not None:
             await self.workers.moved(before, after)
+
+    async def _move(self, task_id: str, compute: Compute, *, is_quiet: bool = False) -> Committed:
+        committed = await self._lifecycle.move(task_id, compute, is_quiet=is_quiet)
+        self._notify(committed)
+        return committed
 
     def _expect(self, in_ms: int) -> None:
         self.sweeper.expect(in_ms)
@@ -261,17 +268,20 @@ class TaskEngine:
         /,
         *,
         idempotency_key: str | None = None,
+        after: str | None = None,
         **fields: Any,
     ) -> Task:
         """Create a pending task from a ``TaskInput``, a mapping in wire names, or keyword arguments.
+
+        ``after``: id of the task that has to end before workers are given this one.
 
         Raises:
             InvalidInput: a field is wrong. TaskExists, TaskDeleting: about a given ``id``. IdempotencyConflict.
         """
         given = as_model(TaskInput, task, fields)
         check_task_input(given)
-        key = self._key("create", "", idempotency_key, given, REPLY_KEY_MS)
-        created, _ = await self._lifecycle.create(given, key)
+        key = self._key("create", "", idempotency_key, (given, after) if after else given, REPLY_KEY_MS)
+        created, _ = await self._lifecycle.create(given, key, after)
         return created
 
     async def get_task(self, task_id: str) -> Task | None:

@@ -34,9 +34,10 @@ from taskcast_core.errors import (
     TaskNotFound,
 )
 from taskcast_core.ids import new_ulid
-from taskcast_core.models import Task, TaskInput, TaskStatus, TransitionInput
+from taskcast_core.models import EventDraft, Task, TaskInput, TaskStatus, TransitionInput
 from taskcast_core.observers import Observers
 from taskcast_core.retention import RetentionSettings
+from taskcast_core.retries import is_waiting, postponed, requeued
 from taskcast_core.transitions import timers, transition, transition_events
 
 LINGER_MS = 60_000
@@ -47,6 +48,9 @@ TRIM_BATCH = 10_000
 """Entries removed in one atomic step."""
 LIST_BATCH = 200
 """Tasks looked at in one step."""
+
+Compute = Callable[[Task, int], tuple[Task, tuple[EventDraft, ...]]]
+"""From a task and the store's time to the task afterwards, and the events that tell of it."""
 
 
 class Lifecycle:
@@ -78,8 +82,10 @@ class Lifecycle:
 
     # ── Create ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def create(self, given: TaskInput, key: Key | None) -> tuple[Task, bool]:
+    async def create(self, given: TaskInput, key: Key | None, after: str | None = None) -> tuple[Task, bool]:
         """Make a task: it, and whether that is the repeated reply of an earlier call with the same key.
+
+        ``after``: id of the task that has to end before this one becomes claimable.
 
         Raises:
             TaskExists, TaskDeleting, IdempotencyConflict.
@@ -90,7 +96,7 @@ class Lifecycle:
             task_id = await self._log.reserve(key, task_id)
         if given.id is not None and self._cold is not None and await self._cold.get(task_id) is not None:
             raise TaskExists(task_id)
-        committed = await self._log.create(self.first_record(new_task(given, task_id, now), now), key)
+        committed = await self._log.create(self.first_record(new_task(given, task_id, now, after), now), key)
         if not committed.replayed:
             self._commits.announce(committed)
             self._set_alarm(committed.stored.record)
@@ -117,6 +123,8 @@ class Lifecycle:
         self, before: Task | None, previous: Mapping[TimerKind, int], after: Task, now: int
     ) -> dict[TimerKind, int]:
         due = timers(before, previous, after, now)
+        if is_waiting(after) and after.resume_at is not None:
+            due["retry"] = after.resume_at
         cleanup = retention.next_due(after, self._retention, now - 1)
         if cleanup is not None:
             due["cleanup"] = cleanup
@@ -152,9 +160,8 @@ class Lifecycle:
             if only_if is not None and not only_if(stored):
                 raise InvalidTransition(task_id, stored.task.status, to)
             now = self._log.now_ms()
-            after = transition(stored.task, to, given, now)
+            after, events = _step(stored.task, to, given, now)
             due = self._timers(stored.task, stored.record.timers, after, now)
-            events = transition_events(stored.task, after, given)
             record = Record(after, due, stored.record.lanes)
             return Change(events, record, Guard(rev=stored.rev), key, self._limits)
 
@@ -168,6 +175,28 @@ class Lifecycle:
             return repeated
         if not committed.replayed:
             self._set_alarm(committed.stored.record)
+            self._tell(before.task, committed.stored.task)
+            await self._moved(before.task, committed.stored.task)
+        return committed
+
+    async def move(self, task_id: str, compute: Compute, *, is_quiet: bool = False) -> Committed:
+        """Change a task in some other way, in one commit; ``compute`` is asked again when others were faster.
+
+        ``is_quiet``: it is no transition that anybody should hear of.
+
+        Raises:
+            TaskNotFound, Conflict, and what ``compute`` raises.
+        """
+
+        def change(stored: Stored) -> Change:
+            now = self._log.now_ms()
+            after, events = compute(stored.task, now)
+            due = self._timers(stored.task, stored.record.timers, after, now)
+            return Change(events, evolve(stored.record, task=after, timers=due), Guard(rev=stored.rev))
+
+        before, committed = await self._commits.update(task_id, change)
+        self._set_alarm(committed.stored.record)
+        if not is_quiet:
             self._tell(before.task, committed.stored.task)
             await self._moved(before.task, committed.stored.task)
         return committed
@@ -210,6 +239,16 @@ class Lifecycle:
     async def on_resume(self, due: Due) -> None:
         """A blocked task wakes up by itself."""
         await self.transition(due.task_id, "running", TransitionInput(), only_if=_still("resume", due.due_at))
+
+    async def on_retry(self, due: Due) -> None:
+        """The wait after a failed attempt is over."""
+
+        def compute(task: Task, now: int) -> tuple[Task, tuple[EventDraft, ...]]:
+            if not is_waiting(task) or task.resume_at != due.due_at:
+                raise InvalidTransition(task.id, task.status, "pending")
+            return requeued(task, now)
+
+        await self.move(due.task_id, compute)
 
     async def on_purge(self, due: Due) -> None:
         """The linger time of a deletion is over."""
@@ -273,7 +312,14 @@ def _with_cleanup(stored: Stored, at: int | None, cleaned: str | None) -> Change
     return Change(record=evolve(stored.record, timers=due, cleaned=cleaned), guard=Guard(rev=stored.rev))
 
 
-def new_task(given: TaskInput, task_id: str, now: int) -> Task:
+def _step(task: Task, to: TaskStatus, given: TransitionInput, now: int) -> tuple[Task, tuple[EventDraft, ...]]:
+    """One transition; a failure that the task's retry policy covers is no end, but the beginning of a wait."""
+    after = transition(task, to, given, now)
+    again = postponed(task, given, now) if to == "failed" else None
+    return again or (after, transition_events(task, after, given))
+
+
+def new_task(given: TaskInput, task_id: str, now: int, after: str | None = None) -> Task:
     """The pending task that an input asks for."""
     return Task(
         id=task_id,
@@ -293,6 +339,7 @@ def new_task(given: TaskInput, task_id: str, now: int) -> Task:
         disconnect_policy=given.disconnect_policy,
         priority=given.priority,
         retry=given.retry,
+        after=after,
     )
 
 

@@ -64,7 +64,8 @@ class WorkerTable:
         if worker is None:
             return None
         for key in self._by_worker.get(worker_id, ()):
-            self.extend(key, lease_ms)
+            if self._held[key].assignment.confirmed:
+                self.extend(key, lease_ms)
         return self.put(evolve(worker, last_heartbeat_at=self._clock.now_ms()))
 
     def queue(self, modes: frozenset[AssignMode], limit: int, after: Task | None) -> list[Task]:

@@ -16,7 +16,8 @@ class Assignment:
 
     Attributes:
         id: names this ownership; a stale owner's calls carry an id that has ended.
-        lease_until: ms; past it the sweeper may take the task away. confirmed: the task's record says so too.
+        lease_until: ms; past it the sweeper may take the task away.
+        confirmed: its worker is known to have it. Offers, claims under way and replies that may have been lost are not.
     """
 
     id: str
@@ -45,7 +46,7 @@ class Workers(Protocol):
         """Forget a worker; its assignments stay until they are released. False when there was none."""
 
     async def heartbeat(self, worker_id: str, lease_ms: int) -> Worker | None:
-        """Note that it lives, and extend the leases of all its assignments; None when it is not registered."""
+        """Note that it lives, and extend the leases of its confirmed assignments; None when it is not registered."""
 
     async def queue(self, modes: frozenset[AssignMode], limit: int, after: str | None = None) -> Sequence[Task]:
         """Claimable pending tasks of these modes: highest priority first, then oldest, then id.
@@ -61,7 +62,7 @@ class Workers(Protocol):
         """
 
     async def confirm(self, assignment_id: str) -> bool:
-        """The task's record names this assignment now; False when it has ended meanwhile."""
+        """The worker has it: its heartbeats keep it from now on; False when it has ended meanwhile."""
 
     async def extend(self, assignment_id: str, lease_ms: int) -> bool:
         """Renew one assignment's lease; False when it has ended."""
@@ -70,7 +71,7 @@ class Workers(Protocol):
         """End an assignment; None when it has ended already. Ending twice frees nothing twice."""
 
     async def assignments(self, *, worker_id: str | None = None, task_id: str | None = None) -> Sequence[Assignment]:
-        """Live assignments of a worker or of a task."""
+        """Live assignments of a worker, of a task, or all."""
 
     async def expired(self, limit: int, lease_ms: int) -> Sequence[Assignment]:
         """Assignments whose lease is over, each hidden from other sweepers for ``lease_ms``."""

@@ -98,14 +98,19 @@ class RegistrationCases(Contract):
         assert alive == await store.get_worker(worker.id)
         assert await store.heartbeat(fresh_id(), LONG_MS) is None
 
-    async def test_a_heartbeat_extends_all_leases(self, store: WorkedLog, time: StoreTime) -> None:
+    async def test_a_heartbeat_extends_confirmed_leases(self, store: WorkedLog, time: StoreTime) -> None:
         worker, other = [await store.put_worker(a_worker(store.now_ms())) for _ in range(2)]
         mine = {(await reserved(store, worker, lease_ms=time.roomy_ms)).id for _ in range(2)}
-        await reserved(store, other, lease_ms=time.roomy_ms)
+        for id_ in mine:
+            await store.confirm(id_)
+        offered = await reserved(store, worker, lease_ms=time.roomy_ms)
+        others = await reserved(store, other, lease_ms=time.roomy_ms)
+        await store.confirm(others.id)
         await store.heartbeat(worker.id, LONG_MS)
         await time.passes(time.roomy_ms)
-        assert mine.isdisjoint(a.id for a in await store.expired(10, LONG_MS))
-        assert all(a.lease_until > store.now_ms() for a in await store.assignments(worker_id=worker.id))
+        assert {a.id for a in await store.expired(10, LONG_MS)} == {offered.id, others.id}
+        kept = [a for a in await store.assignments(worker_id=worker.id) if a.id in mine]
+        assert len(kept) == 2 and all(a.lease_until > store.now_ms() for a in kept)
 
 
 class SlotCases(Contract):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from attrs import evolve
+
 from taskcast_core.filters import matches_any_type
 from taskcast_core.listing import matches_tags
 from taskcast_core.models import Task, Worker
@@ -39,7 +41,16 @@ def is_available(worker: Worker, task: Task) -> bool:
     return worker.status in ("idle", "busy") and fits and matches(worker, task)
 
 
+def with_cost(worker: Worker, task: Task) -> Worker:
+    """The worker with this task's slots in use as well."""
+    return evolve(worker, used_slots=worker.used_slots + cost_of(task))
+
+
+def preference(worker: Worker) -> tuple[float, int, int, str]:
+    """Sorts the best worker first: by weight, then free slots (most first), then who has been connected longest."""
+    return -worker.weight, worker.used_slots - worker.capacity, worker.connected_at, worker.id
+
+
 def best_first(workers: Iterable[Worker], task: Task) -> list[Worker]:
-    """The available workers: by weight, then free slots (most first), then who has been connected longest."""
-    available = (worker for worker in workers if is_available(worker, task))
-    return sorted(available, key=lambda w: (-w.weight, w.used_slots - w.capacity, w.connected_at, w.id))
+    """The available workers, the best one first."""
+    return sorted((worker for worker in workers if is_available(worker, task)), key=preference)

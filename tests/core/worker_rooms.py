@@ -1,0 +1,68 @@
+"""Engines that share one store and one broadcast, as the nodes of a deployment do."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from taskcast_core import TaskEngine
+from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
+from taskcast_core.builtin.memory_store import MemoryShortTermStore
+from taskcast_core.engine import EngineSettings
+from taskcast_core.models import Task, Worker
+from taskcast_core.workers import Registration, WorkerLayer, WorkerSettings
+
+QUICK = WorkerSettings(
+    enabled=True,
+    heartbeat_interval_ms=100,
+    heartbeat_timeout_ms=400,
+    offer_timeout_ms=300,
+    disconnect_grace_ms=200,
+    first_sign_ms=200,
+)
+
+
+class Node:
+    """An engine with workers."""
+
+    def __init__(self, engine: TaskEngine) -> None:
+        self.engine = engine
+        assert engine.workers is not None
+        self.workers: WorkerLayer = engine.workers
+
+    async def task(self, **fields: Any) -> Task:
+        return await self.engine.create_task(**{"assign_mode": "pull", **fields})
+
+    async def now(self, task_id: str) -> Task:
+        task = await self.engine.get_task(task_id)
+        assert task is not None
+        return task
+
+    async def worker(self, worker_id: str, **fields: Any) -> Worker:
+        return await self.workers.register(Registration(worker_id, **fields))
+
+    async def slots(self, worker_id: str) -> int:
+        return (await self.workers.roster.get(worker_id)).used_slots
+
+
+@asynccontextmanager
+async def nodes(count: int = 1, settings: WorkerSettings = QUICK, **others: Any) -> AsyncIterator[list[Node]]:
+    """Running engines over one memory store."""
+    store, broadcast = MemoryShortTermStore(), MemoryBroadcastProvider()
+    async with AsyncExitStack() as stack:
+        made = []
+        for _ in range(count):
+            engine = TaskEngine(
+                broadcast=broadcast,
+                short_term_store=store,
+                settings=EngineSettings(workers=settings),
+                **others,
+            )
+            made.append(Node(await stack.enter_async_context(engine)))
+        yield made
+
+
+@asynccontextmanager
+async def node(settings: WorkerSettings = QUICK, **others: Any) -> AsyncIterator[Node]:
+    """One of them."""
+    async with nodes(1, settings, **others) as (only,):
+        yield only
