@@ -1,0 +1,428 @@
+"""What travels on the wire, typed: tasks, events, envelopes, workers. Frozen, slotted, plain values.
+
+Python names are snake_case; `from_wire` and `to_wire` map them to the wire's camelCase. Times are Unix milliseconds
+unless the name says otherwise. ``None`` means "not set", and is omitted on the wire. Reading is lenient: unknown keys
+are ignored, unknown words kept, so that a newer server does not break an older client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Literal, TypeVar, get_origin
+
+import attrs
+from attrs import field, frozen
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from taskcast_client.errors import InvalidReply
+
+T = TypeVar("T")
+
+TaskStatus = Literal[
+    "pending", "assigned", "running", "paused", "blocked", "completed", "failed", "timeout", "cancelled"
+]
+TerminalStatus = Literal["completed", "failed", "timeout", "cancelled"]
+Level = Literal["debug", "info", "warn", "error"]
+SeriesMode = Literal["keep-all", "accumulate", "latest"]
+SeriesFormat = Literal["delta", "accumulated"]
+AssignMode = Literal["external", "pull", "ws-offer", "ws-race"]
+DisconnectPolicy = Literal["reassign", "mark", "fail"]
+Priority = Literal["low", "normal", "high", "critical"]
+WorkerStatus = Literal["idle", "busy", "draining", "offline"]
+
+JsonObject = dict[str, Any]
+"""A JSON object whose content is the user's own."""
+
+TERMINAL: frozenset[str] = frozenset({"completed", "failed", "timeout", "cancelled"})
+STATUS_TYPE = "taskcast:status"
+GAP_TYPE = "taskcast:gap"
+
+
+@frozen
+class TaskError:
+    """Why a task failed."""
+
+    message: str
+    code: str | None = None
+    details: JsonObject | None = None
+
+
+@frozen
+class BlockedRequest:
+    """The question that a blocked task waits for an answer to."""
+
+    type: str
+    data: Any = None
+
+
+@frozen
+class Task:
+    """One long-running unit of work.
+
+    Attributes:
+        ttl: execution deadline in seconds. after: id of the task that has to end before this one can be claimed.
+        assignment_id: names the current worker's ownership. attempt: how many times it was handed to a worker.
+        hot, subscriber_count: open streams on the node that answered; only where a task is read or listed.
+    """
+
+    id: str
+    status: TaskStatus
+    created_at: int
+    updated_at: int
+    type: str | None = None
+    params: JsonObject | None = None
+    result: JsonObject | None = None
+    error: TaskError | None = None
+    metadata: JsonObject | None = None
+    completed_at: int | None = None
+    started_at: int | None = None
+    ttl: int | None = None
+    webhooks: list[JsonObject] | None = None
+    cleanup: JsonObject | None = None
+    auth_config: JsonObject | None = None
+    tags: list[str] | None = None
+    assign_mode: AssignMode | None = None
+    cost: int | None = None
+    assigned_worker: str | None = None
+    assignment_id: str | None = None
+    disconnect_policy: DisconnectPolicy | None = None
+    priority: Priority | None = None
+    retry: JsonObject | None = None
+    attempt: int | None = None
+    after: str | None = None
+    reason: str | None = None
+    resume_at: int | None = None
+    blocked_request: BlockedRequest | None = None
+    hot: bool | None = None
+    subscriber_count: int | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task has ended."""
+        return self.status in TERMINAL
+
+
+@frozen
+class TaskPage:
+    """Some tasks of a list; ``next_cursor`` continues behind them, None is the end."""
+
+    tasks: list[Task]
+    next_cursor: str | None = None
+
+
+@frozen
+class TaskInput:
+    """A task to be created, as an item of a batch; the fields are those of `TaskcastClient.create_task`."""
+
+    id: str | None = None
+    type: str | None = None
+    params: JsonObject | None = None
+    metadata: JsonObject | None = None
+    ttl: int | None = None
+    webhooks: list[JsonObject] | None = None
+    cleanup: JsonObject | None = None
+    auth_config: JsonObject | None = None
+    tags: list[str] | None = None
+    assign_mode: AssignMode | None = None
+    cost: int | None = None
+    disconnect_policy: DisconnectPolicy | None = None
+    priority: Priority | None = None
+    retry: JsonObject | None = None
+
+
+@frozen
+class EventInput:
+    """An event to be published."""
+
+    type: str
+    data: Any = None
+    level: Level = "info"
+    series_id: str | None = None
+    series_mode: SeriesMode | None = None
+    series_acc_field: str | None = None
+
+
+@frozen
+class Event:
+    """One entry of a task's log.
+
+    Attributes:
+        index: 0, 1, 2 … in the order of the log. series_snapshot: ``data`` is the series' total up to here.
+    """
+
+    id: str
+    task_id: str
+    index: int
+    timestamp: int
+    type: str
+    level: Level = "info"
+    data: Any = None
+    series_id: str | None = None
+    series_mode: SeriesMode | None = None
+    series_acc_field: str | None = None
+    series_snapshot: bool = False
+
+
+@frozen
+class Envelope:
+    """One event as a stream sends it.
+
+    Attributes:
+        filtered_index: position among the events that match the filter. raw_index: position in the task's log.
+        event_id: an exact cursor; empty on a gap frame. series_snapshot: ``data`` replaces what came before.
+    """
+
+    filtered_index: int
+    raw_index: int
+    event_id: str
+    task_id: str
+    type: str
+    timestamp: int
+    level: Level = "info"
+    data: Any = None
+    series_id: str | None = None
+    series_mode: SeriesMode | None = None
+    series_acc_field: str | None = None
+    series_snapshot: bool = False
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether the cursor could not be honoured: texts begin anew with the events that follow."""
+        return self.type == GAP_TYPE
+
+
+@frozen
+class Cursor:
+    """A position to go on after. ``id`` is the exact one; ``timestamp`` (ms) counts its whole millisecond as seen."""
+
+    id: str | None = None
+    index: int | None = None
+    timestamp: int | None = None
+
+
+@frozen
+class TagMatch:
+    """A condition on tags: every one of ``all``, at least one of ``any``, none of ``none``; empty is vacuous."""
+
+    all: list[str] | None = None
+    any: list[str] | None = None
+    none: list[str] | None = None
+
+
+@frozen
+class MatchRule:
+    """Which tasks a worker takes; what is not given does not restrict."""
+
+    task_types: list[str] | None = None
+    tags: TagMatch | None = None
+
+
+@frozen
+class Worker:
+    """Somebody who runs tasks.
+
+    Attributes:
+        used_slots: sum of the costs of its tasks. weight: preference among workers, higher first.
+    """
+
+    id: str
+    status: WorkerStatus
+    capacity: int
+    used_slots: int
+    match_rule: MatchRule = field(factory=MatchRule)
+    weight: float = 50
+    connection_mode: Literal["pull", "websocket"] | None = None
+    connected_at: int | None = None
+    last_heartbeat_at: int | None = None
+    metadata: JsonObject | None = None
+    node: str | None = None
+
+
+@frozen
+class WorkerAudit:
+    """One entry of a worker's audit log."""
+
+    id: str
+    worker_id: str
+    timestamp: int
+    action: str
+    data: JsonObject | None = None
+
+
+@frozen
+class TaskArchive:
+    """A task with its whole history."""
+
+    task: Task
+    events: list[Event]
+    exported_at: int
+    version: int = 1
+    schema: str = "taskcast.taskArchive"
+
+
+@frozen
+class ImportResult:
+    """What an import did."""
+
+    task_id: str
+    event_count: int
+    overwritten: bool
+
+
+@frozen
+class ReleaseResult:
+    """What a release to cold storage did."""
+
+    task_id: str
+    storage_state: Literal["hot", "releasing", "cold"]
+    archive_watermark: int
+    released: bool
+
+
+@frozen
+class BatchItem:
+    """What became of one task of a batch: the task, or why it was not created (``status``: of HTTP)."""
+
+    ok: bool
+    task: Task | None = None
+    status: int | None = None
+    error: str | None = None
+    code: str | None = None
+    details: Any = None
+
+
+@frozen
+class Published:
+    """What a long publish has stored."""
+
+    count: int
+    first_index: int | None = None
+    last_index: int | None = None
+
+
+@frozen
+class Ticket:
+    """A single-task, read-only ticket for a stream's URL. ``expires_at``: Unix seconds, as far as the server says."""
+
+    ticket: str
+    expires_at: int | None = None
+
+
+@frozen
+class AdminToken:
+    """A token made by the server; empty where it cannot sign any. ``expires_at``: Unix seconds."""
+
+    token: str = field(repr=False)
+    expires_at: int
+
+
+@frozen
+class ServerInfo:
+    """Which server answers."""
+
+    name: str
+    version: str
+    api_version: str
+
+
+@frozen
+class Readiness:
+    """Whether a server can work; one entry per dependency."""
+
+    ok: bool
+    dependencies: dict[str, Any] = field(factory=dict)
+
+
+# ── JSON ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_ALWAYS_PRESENT = {"EventInput": {"level", "data"}, "Event": {"data"}, "BlockedRequest": {"data"}}
+
+
+@cache
+def camel(name: str) -> str:
+    """``created_at`` → ``createdAt``."""
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+def _structure(cls: type[Any]) -> Any:
+    attrs.resolve_types(cls)
+    return make_dict_structure_fn(
+        cls,
+        _converter,
+        **{each.name: override(rename=camel(each.name)) for each in attrs.fields(cls)},  # type: ignore[arg-type]
+    )
+
+
+def _unstructure(cls: type[Any]) -> Any:
+    attrs.resolve_types(cls)
+    always = _ALWAYS_PRESENT.get(cls.__name__, set())
+    overrides = {
+        each.name: override(
+            rename=camel(each.name), omit_if_default=each.default is not attrs.NOTHING and each.name not in always
+        )
+        for each in attrs.fields(cls)
+    }
+    return make_dict_unstructure_fn(cls, _converter, **overrides)  # type: ignore[arg-type]
+
+
+def _integer(value: Any, _: object) -> int:
+    """Some servers write times as 1700000000000.0; JSON has one kind of number."""
+    return int(value)
+
+
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
+_converter = Converter(detailed_validation=False)
+_converter.register_structure_hook(int, _integer)
+_converter.register_structure_hook_func(_is_literal, lambda value, _: value)
+_converter.register_structure_hook_func(lambda kind: kind == JsonObject, lambda value, _: dict(value))
+_converter.register_structure_hook_factory(attrs.has, _structure)
+_converter.register_unstructure_hook_factory(attrs.has, _unstructure)
+
+
+def from_wire(kind: type[T], value: Any) -> T:
+    """Read decoded JSON.
+
+    Raises:
+        InvalidReply: it is not of this kind.
+    """
+    try:
+        return _converter.structure(value, kind)
+    except Exception as error:  # cattrs tells of a wrong shape by whatever the shape makes fail
+        raise InvalidReply(f"not a {kind.__name__}: {error!r}") from error
+
+
+def to_wire(value: Any) -> Any:
+    """A model, or a list of models, as JSON values with wire names; plain JSON is passed on as it is."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, list | tuple):
+        return [to_wire(each) for each in value]
+    return _converter.unstructure(value) if attrs.has(type(value)) else value
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON. Text that JavaScript cut between UTF-16 units (lone surrogates) survives as escapes.
+
+    Raises:
+        ValueError, TypeError: it has no JSON form.
+    """
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def loads(text: str | bytes) -> Any:
+    """Read JSON.
+
+    Raises:
+        InvalidReply: it is none.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidReply(f"malformed JSON: {error}") from error
