@@ -23,12 +23,13 @@ from taskcast_server.auth.custom import Authenticate
 from taskcast_server.auth.none import OpenAuthenticator
 from taskcast_server.auth.tickets import TicketOffice
 from taskcast_server.calls import Call
-from taskcast_server.errors import ClientGone, HttpError
+from taskcast_server.errors import BrokenOff, ClientGone, HttpError
 from taskcast_server.failures import log_failure
 from taskcast_server.options import CorsOptions, LimitOptions
 from taskcast_server.request_log import request_line
-from taskcast_server.responses import Reply, error_reply, internal_error
+from taskcast_server.responses import Header, Reply, error_reply, internal_error
 from taskcast_server.routes.table import route_table
+from taskcast_server.routes.worker_socket import serve_socket
 from taskcast_server.routing import Doc, Route, Router, path_of, segments_of
 from taskcast_server.services import Check, Services, providers_of
 from taskcast_server.streaming import EventStream, Receive, Send
@@ -82,6 +83,8 @@ class TaskcastApp:
             for stream in self.services.wheel:
                 if isinstance(stream, EventStream):
                     stream.dismiss()
+            if self.services.engine.workers is not None:
+                self.services.engine.workers.queue.dismiss()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -90,7 +93,8 @@ class TaskcastApp:
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
+            assert self.services is not None, "the application has not been started"
+            await serve_socket(self.services, scope, receive, send)
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,6 +114,7 @@ class TaskcastApp:
         self._on_request(request_line(scope, status[0], time.monotonic() - began, call))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Call | None:
+        """Do the request and send the reply; the call, as far as it was understood."""
         call: Call | None = None
         path = path_of(scope)
         try:
@@ -118,15 +123,21 @@ class TaskcastApp:
             reply = await self._run(call)
         except ClientGone:
             return call
+        except BrokenOff as broken:
+            self._report(scope, path, 500, broken.__cause__ or broken, call)
+            return call
         except TaskcastError as error:
             reply = error_reply(error, is_terse=call is not None and call.route.is_terse)
             if reply.status >= 500:
-                self._report(scope, path, reply.status, error)
+                self._report(scope, path, reply.status, error, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a JSON reply, and we a log line
             reply = internal_error()
             self._report(scope, path, reply.status, error, call)
-        if reply is not None:
-            await self._reply(reply, scope, path, send)
+        if reply is not None and reply.chunks is None:
+            await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
+            await send({"type": "http.response.body", "body": reply.body})
+        elif reply is not None:
+            await self._send_chunks(reply, scope, path, send, call)
         return call
 
     def _find(self, path: str, scope: Scope, receive: Receive, send: Send) -> Call:
@@ -148,21 +159,18 @@ class TaskcastApp:
             call.check_scope()
         return await call.route.handler(call)
 
-    async def _reply(self, reply: Reply, scope: Scope, path: str, send: Send) -> None:
-        if reply.chunks is None:
-            headers = [*reply.headers]
-            if reply.status != 204:
-                headers.append((b"content-length", b"%d" % len(reply.body)))
-            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-            await send({"type": "http.response.body", "body": reply.body})
-            return
+    async def _send_chunks(self, reply: Reply, scope: Scope, path: str, send: Send, call: Call | None) -> None:
+        assert reply.chunks is not None
         await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
-        if scope["method"] != "HEAD":
+        try:
             async for chunk in reply.chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except Exception as error:  # noqa: BLE001 - the status is sent; only the missing end can tell the caller
+            self._report(scope, path, 500, error, call)
+            return
         await send({"type": "http.response.body", "body": b""})
 
-    def _report(self, scope: Scope, path: str, status: int, error: Exception, call: Call | None = None) -> None:
+    def _report(self, scope: Scope, path: str, status: int, error: BaseException, call: Call | None) -> None:
         log_failure(scope["method"], path, status, error)
         unhandled = self.services.engine.observers.unhandled_error if self.services else None
         if unhandled is not None and not isinstance(error, TaskcastError):
@@ -190,6 +198,12 @@ class TaskcastApp:
             self.services = await stack.enter_async_context(self._open())
         elif self.services is not None and not self.services.engine.is_open:
             await stack.enter_async_context(self.services.engine)
+
+
+def _headers(reply: Reply) -> list[Header]:
+    if reply.status == 204:
+        return list(reply.headers)
+    return [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
 
 
 def _nowhere(error: HttpError, *, asks_caller: bool) -> Route:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,6 +24,8 @@ from taskcast_server.services import Services
 from taskcast_server.streaming import Receive, Send
 
 _PARTS_OF_A_QUERY = 200
+_DRAIN_BYTES = 64 << 20
+_DRAIN_S = 5.0
 
 
 class Call:
@@ -92,18 +96,32 @@ class Call:
         maximum = maximum or self.services.limits.max_body_bytes
         length = self.header(b"content-length")
         if length is not None and length.isdigit() and int(length) > maximum:
-            raise BodyTooLarge(maximum)
-        message = await self._next_part()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False) and len(body) <= maximum:
+            raise BodyTooLarge(maximum, is_read=int(length) <= _DRAIN_BYTES)
+        body, more = await self.next_part()
+        if not more and len(body) <= maximum:
             return body
         parts = bytearray(body)
-        while len(parts) <= maximum and message.get("more_body", False):
-            message = await self._next_part()
-            parts += message.get("body", b"")
+        while len(parts) <= maximum and more:
+            part, more = await self.next_part()
+            parts += part
         if len(parts) > maximum:
-            raise BodyTooLarge(maximum)
+            raise BodyTooLarge(maximum, is_read=not more or await self.drain())
         return bytes(parts)
+
+    async def drain(self) -> bool:
+        """Read the rest of the body and forget it, within bounds; whether that was all of it.
+
+        A connection that is closed while its client is still sending is reset, and the reply lost.
+        """
+        size = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while size <= _DRAIN_BYTES:
+                    part, more = await self.next_part()
+                    size += len(part)
+                    if not more:
+                        return True
+        return False
 
     async def next_part(self) -> tuple[bytes, bool]:
         """Some more of the body, and whether that was not all: for bodies that are read as they come.
@@ -111,14 +129,10 @@ class Call:
         Raises:
             ClientGone.
         """
-        message = await self._next_part()
-        return message.get("body", b""), message.get("more_body", False)
-
-    async def _next_part(self) -> MutableMapping[str, Any]:
         message = await self.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        return message
+        return message.get("body", b""), message.get("more_body", False)
 
     async def json(self, maximum: int | None = None) -> Any:
         """The body as JSON. Raises MalformedBody, and as ``body`` does."""

@@ -34,13 +34,28 @@ class MethodNotAllowed(HttpError):
     status, code, text = 405, "method_not_allowed", "Method not allowed"
 
 
+CLOSE: tuple[bytes, bytes] = (b"connection", b"close")
+
+
+class UpgradeRequired(HttpError):
+    """The path is a WebSocket's."""
+
+    status, code, text = 426, "upgrade_required", "This is a WebSocket"
+
+    def __init__(self) -> None:
+        super().__init__(None, ((b"upgrade", b"websocket"), (b"connection", b"upgrade")))
+
+
 class BodyTooLarge(HttpError):
-    """The request's body is longer than the configured bound."""
+    """The request's body is longer than the configured bound.
+
+    ``is_read``: the rest of it has been read, or soon will be, so that the connection can be used again.
+    """
 
     status, code = 413, "body_too_large"
 
-    def __init__(self, maximum: int) -> None:
-        super().__init__(f"The body is larger than {maximum} bytes", ((b"connection", b"close"),))
+    def __init__(self, maximum: int, *, is_read: bool = True) -> None:
+        super().__init__(f"The body is larger than {maximum} bytes", () if is_read else (CLOSE,))
 
 
 class MalformedBody(HttpError):
@@ -83,6 +98,10 @@ class LetterNotFound(HttpError):
     """No such dead letter."""
 
     status, code, text = 404, "letter_not_found", "Dead letter not found"
+
+
+class BrokenOff(Exception):
+    """Something failed in the middle of a reply, so that all that can be done is to close the connection."""
 
 
 class ClientGone(Exception):

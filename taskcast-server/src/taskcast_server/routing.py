@@ -81,7 +81,10 @@ class _Node:
 
 
 class Router:
-    """Finds routes by method and raw path segments; fixed segments go before variable ones."""
+    """Finds routes by method and raw path segments; fixed segments go before variable ones.
+
+    HEAD is answered where nobody is asked who they are: probes send it.
+    """
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
@@ -103,8 +106,8 @@ class Router:
         """
         nodes = self._reach(self._root, segments, 0)
         for node in nodes:
-            route = node.routes.get(method) or (node.routes.get("GET") if method == "HEAD" else None)
-            if route is not None:
+            route = node.routes.get("GET" if method == "HEAD" else method)
+            if route is not None and (method != "HEAD" or route.scope is None):
                 return route, _values(route, segments)
         allowed = sorted({name for node in nodes for name in node.routes})
         if not allowed:

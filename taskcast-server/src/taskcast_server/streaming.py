@@ -13,6 +13,7 @@ from contextlib import aclosing
 from typing import Any, Literal, Protocol
 
 from taskcast_core.deliveries import Batch
+from taskcast_server.errors import BrokenOff, ClientGone
 from taskcast_server.sse import HEARTBEAT, HELLO, done_frame, farewell
 from taskcast_server.wheel import Wheel
 
@@ -78,6 +79,10 @@ class EventStream:
             if self._ended != "stalled" or self._writer is None:
                 raise
             self._writer.uncancel()  # our own doing; the connection is closed by the server
+        except OSError:
+            raise ClientGone from None  # how some servers say so
+        except Exception as error:
+            raise BrokenOff from error
         finally:
             self._wheel.remove(self)
             self._source.close()

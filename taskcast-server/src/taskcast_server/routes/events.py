@@ -13,6 +13,7 @@ from taskcast_server.requests import read_cursor, read_events, read_limit, read_
 from taskcast_server.responses import JSON, Header, Reply
 from taskcast_server.routes.documents import ASSIGNMENT, IDEMPOTENCY, INTEGER, LEVELS, SINCE, TYPES, lists_of, reference
 from taskcast_server.routes.ndjson import MEDIA_TYPE, publish_lines
+from taskcast_server.routes.workers import told_with_publish
 from taskcast_server.routing import Doc, Parameter, Route
 
 
@@ -28,11 +29,12 @@ async def publish(call: Call) -> Reply:
         call.task_id, drafts, idempotency_key=call.idempotency_key(), assignment_id=call.assignment_id()
     )
     texts = [event_text(entry) for entry in committed.entries]
+    headers = (JSON, *told_with_publish(call.services.engine, committed.stored.task, call.assignment_id()))
     if isinstance(body, list):
         call.note = f"{len(texts)} events"
-        return Reply(201, b"[%b]" % b",".join(texts))
+        return Reply(201, b"[%b]" % b",".join(texts), headers)
     call.note = f"type: {drafts[0].type}"
-    return Reply(201, texts[0])
+    return Reply(201, texts[0], headers)
 
 
 async def history(call: Call) -> Reply:

@@ -10,14 +10,13 @@ from taskcast_core import wire
 from taskcast_core.errors import InvalidInput, TaskcastError
 from taskcast_core.models import EventDraft
 from taskcast_server.calls import Call
-from taskcast_server.errors import BodyTooLarge
+from taskcast_server.errors import CLOSE, BodyTooLarge
 from taskcast_server.requests import read_event
 from taskcast_server.responses import Reply, error_reply, json_reply
 
 MEDIA_TYPE = "application/x-ndjson"
 CHUNK = 500
 """Events committed at once."""
-_CLOSE = (b"connection", b"close")
 
 
 @define
@@ -35,12 +34,14 @@ class _Published:
 
 @define
 class _Lines:
-    """Splits a body that comes in parts; a line is bounded."""
+    """Splits a body that comes in parts; a line is bounded. ``is_over``: the last part has come."""
 
     maximum: int
     rest: bytearray = field(factory=bytearray)
+    is_over: bool = False
 
     def take(self, part: bytes, *, is_last: bool) -> list[bytes]:
+        self.is_over = is_last
         self.rest += part
         *lines, rest = self.rest.split(b"\n")
         if is_last:
@@ -60,30 +61,31 @@ async def publish_lines(call: Call) -> Reply:
     """
     await call.check_rules()
     published = _Published()
+    lines = _Lines(call.services.limits.max_body_bytes)
     try:
-        await _publish(call, published)
+        await _publish(call, lines, published)
     except TaskcastError as error:
         reply = error_reply(error)
         body = {**wire.loads(reply.body), "published": published.shown()}
-        return json_reply(body, reply.status, (*reply.headers[1:], _CLOSE))
+        is_read = lines.is_over or await call.drain()
+        return json_reply(body, reply.status, reply.headers[1:] if is_read else (*reply.headers[1:], CLOSE))
     call.note = f"{published.count} events"
     return json_reply(published.shown(), 201)
 
 
-async def _publish(call: Call, published: _Published) -> None:
+async def _publish(call: Call, lines: _Lines, published: _Published) -> None:
     limits = call.services.limits
-    lines = _Lines(limits.max_body_bytes)
     waiting: list[EventDraft] = []
-    number, more = 0, True
+    number = 0
     key = call.idempotency_key()
-    while more:
+    while not lines.is_over:
         part, more = await call.next_part()
         for line in lines.take(part, is_last=not more):
             waiting.append(_read_line(line, number, limits))
             number += 1
             if len(waiting) == CHUNK:
                 await _commit(call, waiting, key, published)
-        if waiting and (key is None or not more):
+        if waiting and (key is None or lines.is_over):
             await _commit(call, waiting, key, published)
 
 

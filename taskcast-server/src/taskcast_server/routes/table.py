@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskcast_server.routes import admin, archive, batch, docs, events, health, stream, tasks
+from taskcast_server.routes import admin, archive, batch, docs, events, health, stream, tasks, workers
 from taskcast_server.routing import Route
 
 
@@ -15,6 +15,7 @@ def route_table(*, has_docs: bool = True) -> tuple[Route, ...]:
         *events.ROUTES,
         *stream.ROUTES,
         *archive.ROUTES,
+        *workers.ROUTES,
         *admin.ROUTES,
     )
     return (*routes, *docs.routes_about(routes)) if has_docs else routes

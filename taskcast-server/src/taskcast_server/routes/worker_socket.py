@@ -1,0 +1,392 @@
+"""The workers' WebSocket: text frames, one JSON object each (wire spec, workers section 5).
+
+Beyond the wire spec: ``assignmentId`` beside ``taskId`` in ``offer``, ``assigned`` and ``claimed``; every ``error`` has
+a ``code``; and ``{type: "cancelled", taskId, status}`` tells of a task that somebody else has ended. A refused upgrade
+is answered with an ordinary error reply where the server can send one, else by refusing the handshake (403). The socket
+closes with 4401 when the caller's token expires, with 1013 when the worker does not read what it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from starlette.requests import HTTPConnection
+
+from taskcast_core import wire
+from taskcast_core.contracts.auth import Principal
+from taskcast_core.errors import (
+    Forbidden,
+    InvalidInput,
+    StoreUnavailable,
+    TaskcastError,
+    TaskNotFound,
+    WorkerNotFound,
+)
+from taskcast_core.models import MatchRule, Task, TaskStatus, Worker
+from taskcast_core.workers import ClaimFailed, Registration, WorkerLayer
+from taskcast_core.workers.settings import DEFAULT_CAPACITY, DEFAULT_WEIGHT
+from taskcast_server.errors import RouteNotFound, ShuttingDown
+from taskcast_server.requests import text_faults
+from taskcast_server.responses import error_reply
+from taskcast_server.routing import path_of
+from taskcast_server.services import Services
+from taskcast_server.streaming import Receive, Send
+
+_log = logging.getLogger(__name__)
+
+PATH = "/workers/ws"
+EXPIRED, OVERLOADED = 4401, 1013
+_UNREAD = 1000  # messages that wait for a slow worker
+_LONGEST = 1 << 20  # characters of a message
+_PER_S, _BURST = 500.0, 1000.0  # messages that are taken from a worker; faster ones wait
+
+Message = Mapping[str, Any]
+
+
+async def serve_socket(services: Services, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """Answer an upgrade, and talk to the worker until one of them leaves."""
+    await receive()  # websocket.connect
+    try:
+        principal, layer = await _admit(services, scope)
+    except TaskcastError as error:
+        await _refuse(error, scope, send)
+        return
+    await send({"type": "websocket.accept"})
+    await WorkerSocket(services, layer, principal, receive, send).run()
+
+
+async def _admit(services: Services, scope: Mapping[str, Any]) -> tuple[Principal, WorkerLayer]:
+    path = path_of(scope)
+    if path.partition("/")[0] or path != PATH:
+        raise RouteNotFound
+    principal = await services.authenticator.authenticate(HTTPConnection(dict(scope)))
+    if services.callers.rate is not None:
+        services.callers.rate.take(principal.name)
+    if not principal.allows("worker:connect"):
+        raise Forbidden
+    if services.engine.workers is None:
+        raise RouteNotFound
+    if services.is_closing:
+        raise ShuttingDown
+    return principal, services.engine.workers
+
+
+async def _refuse(error: TaskcastError, scope: Mapping[str, Any], send: Send) -> None:
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    reply = error_reply(error)
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": reply.body})
+
+
+class ProtocolError(TaskcastError):
+    """A message that is not understood, or cannot be followed now."""
+
+    def __init__(self, message: str, code: str) -> None:
+        self.told = code
+        super().__init__(message)
+
+
+class WorkerSocket:
+    """One connection; a ``Socket`` of the dispatcher."""
+
+    def __init__(
+        self, services: Services, layer: WorkerLayer, principal: Principal, receive: Receive, send: Send
+    ) -> None:
+        self._services, self._layer, self._principal = services, layer, principal
+        self._receive, self._send = receive, send
+        self._worker: Worker | None = None
+        self._held: set[str] = set()
+        self._outbox: deque[Message] = deque()
+        self._news = asyncio.Event()
+        self._close_code: int | None = None
+        self._tokens, self._filled_at = _BURST, time.monotonic()
+        self._verbs: dict[str, Callable[[Message], Awaitable[None]]] = {
+            "register": self._register,
+            "update": self._update,
+            "accept": self._accept,
+            "claim": self._claim,
+            "decline": self._decline,
+            "drain": self._drain,
+            "pong": self._pong,
+        }
+
+    # ── What the dispatcher tells ──────────────────────────────────────────────────────────────────────────────────
+
+    def offer(self, task: Task, assignment_id: str) -> None:
+        """See Socket."""
+        self._say(type="offer", taskId=task.id, task=summary_of(task), assignmentId=assignment_id)
+
+    def announce(self, task: Task) -> None:
+        """See Socket."""
+        self._say(type="available", taskId=task.id, task=summary_of(task))
+
+    def lost(self, task_id: str, status: TaskStatus) -> None:
+        """See Socket."""
+        self._held.discard(task_id)
+        self._say(type="cancelled", taskId=task_id, status=status)
+
+    def _say(self, **message: Any) -> None:
+        if len(self._outbox) >= _UNREAD:
+            self._close(OVERLOADED)
+            return
+        self._outbox.append(message)
+        self._news.set()
+
+    def _close(self, code: int) -> None:
+        self._close_code = self._close_code or code
+        self._news.set()
+
+    # ── The connection ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Talk until the worker leaves, or is made to."""
+        loops = {asyncio.create_task(each) for each in (self._listen(), self._speak(), self._beat(), self._expire())}
+        try:
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for each in loops:
+                each.cancel()
+            await asyncio.wait(loops)
+            await self._leave()
+
+    async def _listen(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            await self._not_too_fast()
+            text = message.get("text")
+            await self._hear(message.get("bytes") or b"" if text is None else text)
+
+    async def _not_too_fast(self) -> None:
+        now = time.monotonic()
+        self._tokens = min(_BURST, self._tokens + (now - self._filled_at) * _PER_S) - 1
+        self._filled_at = now
+        if self._tokens < 0:
+            await asyncio.sleep(-self._tokens / _PER_S)
+
+    async def _speak(self) -> None:
+        while self._close_code is None:
+            await self._news.wait()
+            self._news.clear()
+            while self._outbox and self._close_code is None:
+                text = wire.dumps(self._outbox.popleft()).decode("utf-8", "replace")
+                await self._send({"type": "websocket.send", "text": text})
+        await self._send({"type": "websocket.close", "code": self._close_code})
+
+    async def _beat(self) -> None:
+        """Ping, and make up for cancellations that this node has not heard of."""
+        while True:
+            await asyncio.sleep(self._layer.settings.heartbeat_interval_ms / 1000)
+            if self._worker is not None:
+                self._say(type="ping")
+                with suppress(StoreUnavailable):
+                    await self._look_for_losses(self._worker.id)
+
+    async def _look_for_losses(self, worker_id: str) -> None:
+        held = await self._layer.claims.held_by(worker_id)
+        for task_id in self._held - held.keys():
+            task = await self._services.engine.get_task(task_id)
+            if task_id in self._held and task is not None and task.status in ("cancelled", "timeout"):
+                self.lost(task_id, task.status)
+            self._held.discard(task_id)
+        self._held |= held.keys()
+
+    async def _expire(self) -> None:
+        if self._principal.expires_at is None:
+            await asyncio.Event().wait()
+        else:
+            await asyncio.sleep(max(0.0, self._principal.expires_at - time.time()))
+            self._close(EXPIRED)
+            await asyncio.sleep(5)  # for the close frame; then the connection is dropped
+
+    async def _leave(self) -> None:
+        worker = self._worker
+        if worker is None:
+            return
+        self._worker = None
+        try:
+            if await self._layer.dispatcher.disconnect(worker.id, self):
+                await self._layer.leave(worker)
+        except StoreUnavailable as error:
+            _log.warning("worker %s is found missing by its silence: %s", worker.id, error)
+
+    # ── Messages ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _hear(self, text: str | bytes) -> None:
+        """Follow one message; whatever is wrong with it is answered, and never closes the socket."""
+        task_id: str | None = None
+        kind = ""
+        try:
+            message = _parse(text)
+            given = message.get("taskId")
+            task_id = given if isinstance(given, str) else None
+            kind = message["type"]
+            verb = self._verbs.get(kind)
+            if verb is None:
+                raise ProtocolError(f"Unknown message type: {kind}", "PARSE_ERROR")
+            await verb(message)
+        except (TaskcastError, RecursionError) as error:
+            self._complain(str(error), _code_of(error, kind), task_id)
+        except Exception:
+            _log.exception("message %s of a worker failed", kind)
+            self._complain("Internal server error", "INTERNAL_ERROR", task_id)
+
+    def _complain(self, message: str, code: str, task_id: str | None) -> None:
+        about = {} if task_id is None else {"taskId": task_id}
+        self._say(type="error", message=message, code=code, **about)
+
+    @property
+    def _registered(self) -> Worker:
+        if self._worker is None:
+            raise ProtocolError("Not registered", "NOT_REGISTERED")
+        return self._worker
+
+    async def _register(self, message: Message) -> None:
+        bound = self._principal.worker_id
+        worker_id = message.get("workerId", bound)
+        if worker_id is not None and (
+            faults := text_faults(worker_id, "workerId", self._services.limits.max_id_length)
+        ):
+            raise InvalidInput(faults)
+        if bound is not None and worker_id != bound:
+            raise Forbidden("Forbidden: worker ID mismatch")
+        if self._worker is not None and worker_id not in (None, self._worker.id):
+            raise ProtocolError(f"Already registered as {self._worker.id}", "REGISTER_ERROR")
+        if worker_id is None and self._worker is not None:
+            worker_id = self._worker.id
+        weight, capacity, rule = _facts(message)
+        self._worker = await self._layer.register(
+            Registration(
+                worker_id or None,
+                rule or MatchRule(),
+                DEFAULT_CAPACITY if capacity is None else capacity,
+                DEFAULT_WEIGHT if weight is None else weight,
+                "websocket",
+            )
+        )
+        self._held = set(await self._layer.claims.held_by(self._worker.id))
+        self._say(type="registered", workerId=self._worker.id)
+        self._layer.dispatcher.connect(self._worker.id, self)
+
+    async def _update(self, message: Message) -> None:
+        worker = self._registered
+        weight, capacity, rule = _facts(message)
+        await self._layer.roster.update(worker.id, weight=weight, capacity=capacity, match_rule=rule)
+
+    async def _accept(self, message: Message) -> None:
+        task = await self._take(message)
+        self._say(type="assigned", taskId=task.id, assignmentId=task.assignment_id)
+
+    async def _claim(self, message: Message) -> None:
+        task_id = _task_id(message)
+        try:
+            task = await self._take(message)
+        except (ClaimFailed, TaskNotFound) as error:
+            self._say(type="claimed", taskId=task_id, success=False, message=str(error))
+        else:
+            self._say(type="claimed", taskId=task.id, success=True, assignmentId=task.assignment_id)
+
+    async def _take(self, message: Message) -> Task:
+        worker, task_id = self._registered, _task_id(message)
+        self._layer.dispatcher.answered(task_id, worker.id)
+        task = await self._layer.claims.claim(task_id, worker.id)
+        self._held.add(task.id)
+        return task
+
+    async def _decline(self, message: Message) -> None:
+        worker, task_id = self._registered, _task_id(message)
+        self._layer.dispatcher.answered(task_id, worker.id)
+        await self._layer.claims.decline(task_id, worker.id, blacklist=message.get("blacklist") is True)
+        self._held.discard(task_id)
+        self._say(type="declined", taskId=task_id)
+
+    async def _drain(self, _: Message) -> None:
+        await self._layer.roster.update(self._registered.id, status="draining")
+
+    async def _pong(self, _: Message) -> None:
+        try:
+            await self._layer.roster.heartbeat(self._registered.id)
+        except WorkerNotFound:
+            # Somebody has removed the worker. It may register again.
+            worker, self._worker = self._registered, None
+            await self._layer.dispatcher.disconnect(worker.id, self)
+            raise ProtocolError("Not registered", "NOT_REGISTERED") from None
+
+
+def summary_of(task: Task) -> dict[str, Any]:
+    """What a worker is told of a task before it is the worker's."""
+    shown = {"id": task.id, "type": task.type, "tags": task.tags, "cost": task.cost, "params": task.params}
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _parse(text: str | bytes) -> dict[str, Any]:
+    if len(text) > _LONGEST:
+        raise ProtocolError(f"A message has at most {_LONGEST} characters", "MESSAGE_TOO_LARGE")
+    try:
+        message = wire.loads(text)
+    except InvalidInput:
+        raise ProtocolError("Invalid JSON", "PARSE_ERROR") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise ProtocolError("Invalid message: an object with a type is expected", "PARSE_ERROR")
+    return message
+
+
+def _task_id(message: Message) -> str:
+    task_id = message.get("taskId")
+    if not isinstance(task_id, str):
+        raise ProtocolError("taskId is required and must be a string", "INVALID_MESSAGE")
+    return task_id
+
+
+def _facts(message: Message) -> tuple[float | None, int | None, MatchRule | None]:
+    """Weight, capacity and rule, as far as they are given.
+
+    Raises:
+        InvalidInput.
+    """
+    weight, capacity, rule = message.get("weight"), message.get("capacity"), message.get("matchRule")
+    faults = []
+    if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float)):
+        faults.append(("weight", "expected a number"))
+    if (
+        capacity is not None
+        and not isinstance(capacity, bool)
+        and isinstance(capacity, float)
+        and capacity.is_integer()
+    ):
+        capacity = int(capacity)
+    if capacity is not None and (isinstance(capacity, bool) or not isinstance(capacity, int) or capacity >= 2**53):
+        faults.append(("capacity", "expected an integer"))
+    if faults:
+        raise InvalidInput(faults)
+    return weight, capacity, None if rule is None else wire.from_wire(rule, MatchRule)
+
+
+_TROUBLE = {
+    "register": "REGISTER_ERROR", "update": "UPDATE_ERROR", "accept": "CLAIM_ERROR", "claim": "CLAIM_ERROR",
+    "decline": "DECLINE_ERROR", "drain": "DRAIN_ERROR",
+}  # fmt: skip
+
+
+def _code_of(error: Exception, kind: str) -> str:
+    if isinstance(error, ProtocolError):
+        return error.told
+    if isinstance(error, Forbidden):
+        return "FORBIDDEN"
+    if isinstance(error, InvalidInput):
+        return "INVALID_MESSAGE"
+    if isinstance(error, ClaimFailed | TaskNotFound):
+        return "CLAIM_FAILED"
+    return _TROUBLE.get(kind, "INTERNAL_ERROR")
