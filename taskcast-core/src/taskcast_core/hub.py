@@ -22,7 +22,7 @@ from taskcast_core.contracts.broadcast import ALL_TASKS, Bell, Broadcast, Listen
 from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.task_log import Held, Segment, Stored, TaskLog
 from taskcast_core.entries import Entry
-from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavailable, TaskcastError, TaskNotFound
+from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavailable, TaskNotFound
 from taskcast_core.models import TaskStatus
 from taskcast_core.states import TERMINAL
 
@@ -116,7 +116,9 @@ class Hub:
         self._log, self._reader, self._broadcast, self._find = log, reader, broadcast, find
         self.settings = settings or HubSettings()
         self._channels: dict[str, Channel] = {}
-        self._opening: dict[str, asyncio.Future[Channel]] = {}
+        self._opening: dict[str, asyncio.Future[None]] = {}
+        self._joining: dict[str, set[Waiter]] = {}  # who waits for a channel to be opened
+        self._overheard: set[str] = set()  # tasks of which a bell rang while their channel was being opened
         self._listener: Listener | None = None
         self._firehose: set[FirehoseReader] = set()
         self._callbacks: dict[str, list[Callable[[Bell], None]]] = {}
@@ -136,9 +138,11 @@ class Hub:
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(checker, *self._tasks, return_exceptions=True)
+                self._listener = None
                 for channel in list(self._channels.values()):
                     self._lose(channel)
-                self._listener = None
+                for reader in list(self._firehose):
+                    reader.close()
 
     # ── Following ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -158,12 +162,19 @@ class Hub:
         Raises:
             TaskNotFound: there is no such task, hot or cold.
         """
-        while True:
-            channel = self._channels.get(task_id) or await self._open_once(task_id)
-            if not channel.is_lost:
-                channel.readers.add(reader)
-                return channel
-            await asyncio.sleep(0)  # its only reader left again before we came in
+        channel = self._channels.get(task_id)
+        if channel is not None and channel.is_ended:
+            # A deletion rings no bell: the task may be gone, or another one may have its id by now.
+            await self.once(channel, "exists", lambda: self._check_exists(channel))
+        while (channel := self._channels.get(task_id)) is None:
+            self._joining.setdefault(task_id, set()).add(reader)
+            try:
+                await self._open_once(task_id)
+            except BaseException:
+                self._stay_away(task_id, reader)
+                raise
+        channel.readers.add(reader)
+        return channel
 
     def leave(self, channel: Channel, reader: Waiter) -> None:
         """Remove a reader; the last one closes the channel."""
@@ -174,7 +185,17 @@ class Hub:
             channel.is_lost = True
             if channel.flush is not None:
                 channel.flush.cancel()
-            self._spawn(self._unfollow(channel.task_id))
+            self._spawn_unfollow(channel.task_id)
+
+    def _stay_away(self, task_id: str, reader: Waiter) -> None:
+        """A reader will not join after all."""
+        self._joining.get(task_id, set()).discard(reader)
+        if channel := self._channels.get(task_id):
+            self.leave(channel, reader)
+
+    def _spawn_unfollow(self, task_id: str) -> None:
+        if self._listener is not None:
+            self._spawn(self._unfollow(task_id))
 
     async def _unfollow(self, task_id: str) -> None:
         if task_id not in self._channels and task_id not in self._opening and self._listener:
@@ -182,26 +203,42 @@ class Hub:
             if task_id in self._channels or task_id in self._opening:
                 await self._listener.follow((task_id,))  # somebody came while we were leaving
 
-    async def _open_once(self, task_id: str) -> Channel:
+    async def _open_once(self, task_id: str) -> None:
         opening = self._opening.get(task_id)
         if opening is None:
             opening = self._opening[task_id] = self._loop.create_task(self._open(task_id))
-            opening.add_done_callback(lambda _: self._opening.pop(task_id, None))
-        return await asyncio.shield(opening)
+            opening.add_done_callback(lambda done: self._opened(task_id, done))
+        await asyncio.shield(opening)
 
-    async def _open(self, task_id: str) -> Channel:
+    async def _open(self, task_id: str) -> None:
         assert self._listener is not None, "the hub is not running"
         await self._listener.follow((task_id,))  # before the head is read, so that no news falls in between
-        try:
-            stored = await self._stored(task_id)
-        except TaskcastError:
-            await self._listener.unfollow((task_id,))
-            raise
+        stored = await self._stored(task_id)
         channel = Channel(task_id, stored.segments, stored.last_index, stored.task.status)
         channel.ring_first = stored.last_index + 1
         channel.last_news = self._loop.time()
-        self._channels[task_id] = channel
-        return channel
+        channel.readers |= self._joining.pop(task_id, set())
+        if channel.readers:
+            self._channels[task_id] = channel
+            if task_id in self._overheard:  # after the record was read, perhaps
+                self._repair(channel)
+
+    def _opened(self, task_id: str, opening: asyncio.Future[None]) -> None:
+        """The end of an opening, whatever came of it; those who wait are told by the future."""
+        del self._opening[task_id]
+        self._overheard.discard(task_id)
+        if task_id not in self._channels:
+            self._joining.pop(task_id, None)
+            self._spawn_unfollow(task_id)
+        _retrieve(opening)
+
+    async def _check_exists(self, channel: Channel) -> None:
+        try:
+            is_same = (await self._stored(channel.task_id)).epoch == channel.epoch
+        except TaskNotFound:
+            is_same = False
+        if not is_same:
+            self._lose(channel)
 
     async def _stored(self, task_id: str) -> Stored:
         stored = await self._find(task_id)
@@ -231,18 +268,24 @@ class Hub:
         """Take in news of one task; cheap when nobody follows it."""
         channel = self._channels.get(bell.task_id)
         if channel is None:
+            if bell.task_id in self._opening:
+                self._overheard.add(bell.task_id)
             return
         if bell.epoch != channel.epoch:
             self._repair(channel)
             return
+        before = channel.head, channel.is_ended
         self._take_status(channel, bell.status, bell.last_index)
         self._extend(channel, bell.entries, bell.last_index)
+        if (channel.head, channel.is_ended) != before:  # an echo or a late bell wakes nobody
+            self._news(channel)
 
     def on_absence(self) -> None:
         """Bells may have been missed: look at every head."""
         for channel in self._channels.values():
             channel.last_news = 0.0
-        self._spawn(self._check_heads(0.0))
+        if self._listener is not None:
+            self._spawn(self._check_heads(0.0))
 
     def _take_status(self, channel: Channel, status: TaskStatus, last_index: int) -> None:
         # Bells come in any order; a task that has ended stays so, and nothing is ever appended to it.
@@ -260,7 +303,6 @@ class Hub:
         channel.last_news = self._loop.time()
         if channel.head < channel.rumour:
             self._repair(channel)
-        self._news(channel)
 
     def _shrink(self, channel: Channel) -> None:
         ring = channel.ring
@@ -309,7 +351,12 @@ class Hub:
 
     async def _catch_up(self, channel: Channel) -> None:
         try:
-            await self._compare(channel)
+            while True:
+                head = channel.head
+                await self._compare(channel)
+                # Bells that rang meanwhile need another round, as long as there is progress.
+                if channel.is_lost or channel.head >= channel.rumour or channel.head == head:
+                    break
         except (NotHot, TaskNotFound, EpochChanged):
             self._lose(channel)
         except (StoreUnavailable, NotRetained):
@@ -319,12 +366,14 @@ class Hub:
         held = channel.head
         (head,) = await self._log.heads([Held(channel.task_id, held)])
         if head is None or head.epoch != channel.epoch:
-            self._renew(channel, await self._stored(channel.task_id))
+            stored = await self._stored(channel.task_id)
+            if (stored.epoch, stored.last_index, stored.task.status) != (channel.epoch, held, channel.status):
+                self._renew(channel, stored)
         elif head.last_index < held or not _agrees(channel, held, head.id_at):
             # The hot store has lost what we have seen: what is left of the log continues in a new epoch.
             _log.warning("log of %s was rewound to %d", channel.task_id, head.last_index)
-            stored = await self._log.found_epoch(channel.task_id, head.epoch, head.last_index)
-            self._renew(channel, stored or await self._stored(channel.task_id))
+            founded = await self._log.found_epoch(channel.task_id, head.epoch, head.last_index)
+            self._renew(channel, founded or await self._stored(channel.task_id))
         else:
             await self._fill(channel, head.last_index)
             self._take_status(channel, head.status, head.last_index)
@@ -355,7 +404,7 @@ class Hub:
             channel.ring_first, channel.head = run[0].index, run[-1].index
             channel.ring_size = sum(len(entry.text) for entry in run)
             self._shrink(channel)
-        elif last_index > channel.head:  # nothing but holes
+        if last_index > channel.head:  # it ends with holes
             channel.ring.clear()
             channel.ring_size, channel.head, channel.ring_first = 0, last_index, last_index + 1
         channel.rumour = max(channel.rumour, last_index)
@@ -373,16 +422,14 @@ class Hub:
         channel.is_lost = True
         if self._channels.get(channel.task_id) is channel:
             del self._channels[channel.task_id]
+            self._spawn_unfollow(channel.task_id)
         self._flush(channel)
 
     async def _check_heads_forever(self) -> None:
         interval = self.settings.check_interval_s
         while True:
             await asyncio.sleep(interval)
-            try:
-                await self._check_heads(interval)
-            except StoreUnavailable as error:
-                _log.warning("heads could not be checked: %s", error)
+            await self._check_heads(interval)
 
     async def _check_heads(self, silent_s: float) -> None:
         """Compare channels that were silent for so long with the store: a lost last bell is found here."""
@@ -390,7 +437,11 @@ class Hub:
         silent = [c for c in self._channels.values() if c.last_news <= deadline and not c.is_ended]
         if not silent:
             return
-        heads = await self._log.heads([Held(c.task_id, c.head) for c in silent])
+        try:
+            heads = await self._log.heads([Held(c.task_id, c.head) for c in silent])
+        except StoreUnavailable as error:
+            _log.warning("heads could not be checked: %s", error)
+            return
         for channel, head in zip(silent, heads, strict=True):
             is_current = head is not None and (head.epoch, head.last_index, head.status) == (
                 channel.epoch, channel.head, channel.status
@@ -409,7 +460,7 @@ class Hub:
         future = channel.making.get(key)
         if future is None:
             future = channel.making[key] = self._loop.create_task(make())
-            future.add_done_callback(lambda _: channel.making.pop(key, None))
+            future.add_done_callback(lambda done: (channel.making.pop(key, None), _retrieve(done)))
         result: T = await asyncio.shield(future)
         return result
 
@@ -451,6 +502,9 @@ class FirehoseReader(Protocol):
     def offer(self, bell: Bell) -> None:
         """A task's log grew. Must not block."""
 
+    def close(self) -> None:
+        """The hub closes: nothing follows."""
+
 
 def _agrees(channel: Channel, index: int, id_there: str | None) -> bool:
     """Whether the store's entry at an index is the one that the ring has there (as far as both know one)."""
@@ -458,6 +512,11 @@ def _agrees(channel: Channel, index: int, id_there: str | None) -> bool:
     return newest is None or newest.index != index or id_there is None or newest.id == id_there
 
 
+def _retrieve(future: asyncio.Future[Any]) -> bool:
+    """Whether it failed; an exception that all who waited have turned away from is not reported as forgotten."""
+    return future.cancelled() or future.exception() is not None
+
+
 def _forget_failure(channel: Channel, index: int, future: asyncio.Future[Any]) -> None:
-    if future.cancelled() or future.exception() is not None:
+    if _retrieve(future):
         channel.folds.pop(index, None)

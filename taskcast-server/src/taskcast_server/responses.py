@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 from attrs import frozen
 
 from taskcast_core import errors, wire
 from taskcast_core.models import Task
+from taskcast_core.workers import ClaimFailed
 from taskcast_server.errors import HttpError
 from taskcast_server.webhooks.targets import without_secrets
 
@@ -28,6 +30,7 @@ STATUS: dict[type[errors.TaskcastError], int] = {
     errors.NoBlockedRequest: 404,
     errors.StaleAssignment: 409,
     errors.WorkerNotFound: 404,
+    ClaimFailed: 409,
     errors.IdempotencyConflict: 422,
     errors.ReplyExpired: 409,
     errors.LimitExceeded: 409,
@@ -77,9 +80,18 @@ def error_reply(error: errors.TaskcastError, *, is_terse: bool = False) -> Reply
     headers: tuple[Header, ...] = ()
     if isinstance(error, HttpError):
         headers = error.headers
+    elif isinstance(error, errors.StaleAssignment):
+        headers = cancelled_header((error.task_id,))
     elif status == 503 and error.retryable:
         headers = (_RETRY_SOON,)
     return json_reply(body, status, headers)
+
+
+def cancelled_header(task_ids: Collection[str]) -> tuple[Header, ...]:
+    """What tells a worker which tasks are not its own any more (percent-encoded); nothing when there are none."""
+    if not task_ids:
+        return ()
+    return ((b"x-taskcast-cancelled", ",".join(quote(each, safe="") for each in sorted(task_ids)).encode()),)
 
 
 def status_of(error: errors.TaskcastError) -> int:

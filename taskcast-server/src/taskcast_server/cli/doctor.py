@@ -24,15 +24,14 @@ def ping(
     from taskcast_server.cli.http import ApiError, Unreachable
 
     target = choose(node, url)
-    begun = time.monotonic()
     failure: str | None = None
+    took_ms = 0
     try:
-        asyncio.run(_get(target, "/health"))
+        _, took_ms = asyncio.run(_get(target, "/health"))
     except ApiError as error:
         failure = str(error)
     except Unreachable as error:
         failure = str(error).partition(": ")[2]
-    took_ms = round((time.monotonic() - begun) * 1000)
     _tell_ping(_shown(target), took_ms, failure, output)
     if failure is not None:
         raise typer.Exit(1)
@@ -49,7 +48,7 @@ def doctor(
 
     target = choose(node, url, token)
     try:
-        health = asyncio.run(_get(target, "/health/detail"))
+        health, _ = asyncio.run(_get(target, "/health/detail"))
     except (ApiError, Unreachable) as error:
         if output is OutputFormat.JSON:
             tell_json({"ok": False, "url": _shown(target), "error": str(error)})
@@ -70,12 +69,14 @@ def doctor(
                 tell(f"{name + ':':<11}{value}")
 
 
-async def _get(target: Target, path: str) -> Any:
-    """Both routes are public: no token is sent to them."""
+async def _get(target: Target, path: str) -> tuple[Any, int]:
+    """The reply, and how long it took in ms. Both routes are public: no token is sent to them."""
     from taskcast_server.cli.http import Api
 
     async with Api(Target(target.url)) as api:
-        return await api.request("GET", path)
+        begun = time.monotonic()
+        reply = await api.request("GET", path)
+        return reply, round((time.monotonic() - begun) * 1000)
 
 
 def _shown(target: Target) -> str:
