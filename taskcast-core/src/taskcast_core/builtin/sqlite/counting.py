@@ -51,20 +51,24 @@ def seek(
     """
     start, seen = _checkpoint_before(connection, num, last, total, wanted)
     entries = connection.execute(
-        "SELECT pos, kind, NULL FROM entries WHERE pos >= ? AND pos <= ? ORDER BY pos",
+        "SELECT pos, pos, kind, NULL FROM entries WHERE pos >= ? AND pos <= ? ORDER BY pos",
         (position(num, start), position(num, last)),
     )
     holes = connection.execute(
-        "SELECT (task_num << 32) + last, NULL, counts FROM holes WHERE task_num = ? AND last >= ? ORDER BY last",
+        "SELECT (task_num << 32) + last, (task_num << 32) + first, NULL, counts FROM holes "
+        "WHERE task_num = ? AND last >= ? ORDER BY last",
         (num, start),
     )
     read, found = 0, last
-    for pos, kind, counts in merge(entries, holes, key=itemgetter(0)):
+    for pos, first, kind, counts in merge(entries, holes, key=itemgetter(0)):
         read += counts is None
-        seen += total({kind: 1} if counts is None else unpack_counts(counts))
-        if seen > wanted:
-            found = pos & MAX_INDEX
+        more = total({kind: 1} if counts is None else unpack_counts(counts))
+        if seen + more > wanted:
+            # Within a hole: as far in as it can be at least, so that what follows is not taken for seen.
+            is_last = wanted == seen + more - 1
+            found = (pos if is_last else first + wanted - seen) & MAX_INDEX
             break
+        seen += more
     looked(read)
     return found
 
