@@ -30,7 +30,7 @@ class View:
     Equal filters make equal views, so that readers can share what is computed for one of them.
     """
 
-    __slots__ = ("_verdicts", "include_status", "is_everything", "levels", "types")
+    __slots__ = ("_hash", "_verdicts", "include_status", "is_everything", "levels", "types")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class View:
         self.levels = None if levels is None else tuple(sorted(set(levels)))
         self.include_status = include_status
         self.is_everything = self.types is None and self.levels is None and include_status
+        self._hash = hash((self.types, self.levels, include_status))
         self._verdicts: dict[tuple[str, str], bool] = {}
 
     @classmethod
@@ -73,14 +74,14 @@ class View:
             return sum(counts.values())
         return sum(n for (type_, level), n in counts.items() if self.matches(type_, level))
 
-    def _key(self) -> tuple[object, ...]:
-        return self.types, self.levels, self.include_status
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, View) and self._key() == other._key()
+        return self is other or (
+            isinstance(other, View)
+            and (self.types, self.levels, self.include_status) == (other.types, other.levels, other.include_status)
+        )
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return self._hash
 
     def __repr__(self) -> str:
         return f"View(types={self.types}, levels={self.levels}, include_status={self.include_status})"

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
@@ -24,6 +22,7 @@ from taskcast_core.contracts.task_log import Held, Segment, Stored, TaskLog
 from taskcast_core.entries import Entry
 from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavailable, TaskNotFound
 from taskcast_core.models import TaskStatus
+from taskcast_core.ring import Ring
 from taskcast_core.states import TERMINAL
 
 T = TypeVar("T")
@@ -64,9 +63,7 @@ class Channel:
     segments: tuple[Segment, ...]
     head: int
     status: TaskStatus
-    ring: deque[Entry] = field(factory=deque)
-    ring_first: int = 0
-    ring_size: int = 0
+    ring: Ring
     rumour: int = -1  # newest index that somebody spoke of
     readers: set[Waiter] = field(factory=set)
     waiting: set[Waiter] = field(factory=set)
@@ -88,12 +85,6 @@ class Channel:
     def is_ended(self) -> bool:
         """Whether the task has ended and the channel knows its last entry."""
         return self.status in TERMINAL and self.head >= self.rumour
-
-    def after(self, index: int) -> Iterable[Entry] | None:
-        """The entries behind an index; None if the ring does not reach back so far."""
-        if index + 1 < self.ring_first:
-            return None
-        return islice(self.ring, index + 1 - self.ring_first, None)
 
     def remember(self, key: object, step: object) -> None:
         """Keep what readers at one place share, until there is news."""
@@ -214,8 +205,8 @@ class Hub:
         assert self._listener is not None, "the hub is not running"
         await self._listener.follow((task_id,))  # before the head is read, so that no news falls in between
         stored = await self._stored(task_id)
-        channel = Channel(task_id, stored.segments, stored.last_index, stored.task.status)
-        channel.ring_first = stored.last_index + 1
+        ring = Ring(stored.last_index + 1, self.settings.ring_entries, self.settings.ring_bytes)
+        channel = Channel(task_id, stored.segments, stored.last_index, stored.task.status, ring)
         channel.last_news = self._loop.time()
         channel.readers |= self._joining.pop(task_id, set())
         if channel.readers:
@@ -297,18 +288,10 @@ class Hub:
         fresh = [entry for entry in entries if entry.index > channel.head]
         if fresh and fresh[0].index == channel.head + 1:
             channel.ring.extend(fresh)
-            channel.ring_size += sum(len(entry.text) for entry in fresh)
             channel.head = fresh[-1].index
-            self._shrink(channel)
         channel.last_news = self._loop.time()
         if channel.head < channel.rumour:
             self._repair(channel)
-
-    def _shrink(self, channel: Channel) -> None:
-        ring = channel.ring
-        while ring and (len(ring) > self.settings.ring_entries or channel.ring_size > self.settings.ring_bytes):
-            channel.ring_size -= len(ring.popleft().text)
-            channel.ring_first += 1
 
     def _news(self, channel: Channel) -> None:
         """Wake the readers: at once after a pause, else when the flush interval is over."""
@@ -400,21 +383,19 @@ class Hub:
         if run and run[0].index == channel.head + 1:
             self._extend(channel, run, last_index)
         elif run and run[-1].index > channel.head:
-            channel.ring = deque(run)
-            channel.ring_first, channel.head = run[0].index, run[-1].index
-            channel.ring_size = sum(len(entry.text) for entry in run)
-            self._shrink(channel)
+            channel.ring.restart(run[0].index, run)
+            channel.head = run[-1].index
         if last_index > channel.head:  # it ends with holes
-            channel.ring.clear()
-            channel.ring_size, channel.head, channel.ring_first = 0, last_index, last_index + 1
+            channel.ring.restart(last_index + 1)
+            channel.head = last_index
         channel.rumour = max(channel.rumour, last_index)
 
     def _renew(self, channel: Channel, stored: Stored) -> None:
         """The log continues in another epoch; readers find out by comparing segments."""
         channel.segments, channel.head, channel.status = stored.segments, stored.last_index, stored.task.status
-        channel.ring.clear()
+        channel.ring.restart(stored.last_index + 1)
         channel.folds.clear()
-        channel.ring_size, channel.ring_first, channel.rumour = 0, stored.last_index + 1, stored.last_index
+        channel.rumour = stored.last_index
         self._news(channel)
 
     def _lose(self, channel: Channel) -> None:
@@ -508,7 +489,7 @@ class FirehoseReader(Protocol):
 
 def _agrees(channel: Channel, index: int, id_there: str | None) -> bool:
     """Whether the store's entry at an index is the one that the ring has there (as far as both know one)."""
-    newest = channel.ring[-1] if channel.ring else None
+    newest = channel.ring.newest
     return newest is None or newest.index != index or id_there is None or newest.id == id_there
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from attrs import define
 
@@ -27,6 +27,14 @@ def snapshot_places(page: SeriesPage, view: View) -> dict[str, int]:
     return places
 
 
+def present_live(view: View, entries: Sequence[Entry], position: int) -> list[Delivery]:
+    """New entries as a reader sees them who has everything before, and wants them as they were published."""
+    if view.is_everything:
+        return [Delivery(entry, position + at) for at, entry in enumerate(entries)]
+    visible = [entry for entry in entries if view.matches(entry.type, entry.level)]
+    return [Delivery(entry, position + at) for at, entry in enumerate(visible)]
+
+
 @define
 class Presenter:
     """Turns log items into deliveries; what it remembers in between is what makes a reader's place.
@@ -49,8 +57,6 @@ class Presenter:
 
     async def present(self, items: Iterable[Entry | Hole]) -> list[Delivery]:
         """The deliveries of the next items, which follow on those before."""
-        if self.view.is_everything and not (self.due or self.totals or self.all_series or self.collapsed_upto >= 0):
-            return self._present_plainly(items)
         shown: list[Delivery] = []
         for item in items:
             if isinstance(item, Hole):
@@ -62,16 +68,6 @@ class Presenter:
                 self.position += 1
                 if delivery is not None:
                     shown.append(delivery)
-        return shown
-
-    def _present_plainly(self, items: Iterable[Entry | Hole]) -> list[Delivery]:
-        shown: list[Delivery] = []
-        for item in items:
-            if isinstance(item, Hole):
-                self.position += self._hidden(item)
-            else:
-                shown.append(Delivery(item, self.position))
-                self.position += 1
         return shown
 
     def _hidden(self, hole: Hole) -> int:

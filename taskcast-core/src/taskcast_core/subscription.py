@@ -23,7 +23,7 @@ from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavail
 from taskcast_core.filters import View
 from taskcast_core.hub import Channel, Hub
 from taskcast_core.models import Event, SubscribeFilter, TaskStatus
-from taskcast_core.presentation import Presenter, snapshot_places
+from taskcast_core.presentation import Presenter, present_live, snapshot_places
 
 PAGE = 500
 """Items per page of a replay; a page is bounded by its bytes, too."""
@@ -146,7 +146,7 @@ class Subscription:
         try:
             while not self._is_closed:
                 try:
-                    batch = await self._next(channel)
+                    batch = self.poll() or await self._next(channel)
                 except StoreUnavailable:
                     await patience.wait()
                     continue
@@ -167,6 +167,40 @@ class Subscription:
         finally:
             self.close()
 
+    def poll(self) -> Batch | None:
+        """The next batch, if it can be had at once: new entries that are in the ring, as they were published.
+
+        None says nothing but that ``batches`` has to be asked. This is the hot path: readers at one place are handed
+        the same batch, made once, and nothing is awaited.
+        """
+        channel, place = self._channel, self._place
+        if channel is None or place.after >= channel.head or not self._is_live(channel, place):
+            return None
+        key = (self.view, place.after, place.position)
+        step = channel.steps.get(key)
+        if step is None:
+            entries = channel.ring.after(place.after)
+            if entries is None:
+                return None
+            deliveries = present_live(self.view, entries, place.position)
+            new = _Place(channel.head, place.position + len(deliveries))
+            step = _Step(Batch(deliveries, new.after, new.position), new, channel.ring.newest)
+            channel.remember(key, step)
+        assert isinstance(step, _Step)
+        self._place, self._last = step.place, step.last
+        return step.batch
+
+    def _is_live(self, channel: Channel, place: _Place) -> bool:
+        """Whether nothing but what is published from now on matters to this reader."""
+        return (
+            not self._totals
+            and not place.due
+            and place.collapsed_upto < 0
+            and self._pending_gap is None
+            and channel.epoch == self._epoch
+            and (channel.head - place.after <= self._max_lag or place.after < self._target)
+        )
+
     async def _next(self, channel: Channel) -> Batch | None:
         """The next batch; None when the stream is over."""
         if channel.epoch != self._epoch:
@@ -183,7 +217,7 @@ class Subscription:
         if channel.is_lost:
             return None
         await self._news(channel)
-        return Batch((), self._place.after, self._place.position)
+        return self.poll() or Batch((), self._place.after, self._place.position)
 
     async def _begin(self, channel: Channel) -> None:
         """Find the first place: of the cursor, or the start of a collapsed replay."""
@@ -279,9 +313,9 @@ class Subscription:
         return step.batch
 
     async def _make_step(self, channel: Channel, place: _Place) -> _Step:
-        in_ring = channel.after(place.after) if place.after >= place.collapsed_upto else None
+        in_ring = channel.ring.after(place.after) if place.after >= place.collapsed_upto else None
         if in_ring is not None:
-            items: Sequence[Entry | Hole] = list(in_ring)
+            items: Sequence[Entry | Hole] = in_ring
             after = channel.head
         else:
             page: Page = await self._reader.read(
