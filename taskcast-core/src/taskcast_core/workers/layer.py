@@ -53,7 +53,7 @@ class WorkerLayer:
         settings: WorkerSettings,
         node: str,
     ) -> None:
-        self._store, self._hub, self.settings = store, hub, settings
+        self._store, self._hub, self.settings, self.node = store, hub, settings, node
         self.news = News(broadcast, store.now_ms)
         self.audit = AuditLog(cold, store.now_ms)
         self.roster = Roster(store, self.audit, observers, self.news, settings, node)
@@ -123,6 +123,15 @@ class WorkerLayer:
         else:
             self.audit.add(worker_id, "pull_request", matched=True, taskId=task.id)
         return task
+
+    async def leave(self, worker: Worker) -> None:
+        """The socket that this worker registered with has closed; nothing happens if it has a newer one."""
+        try:
+            present = await self.roster.get(worker.id)
+            if (present.node, present.connected_at) == (worker.node, worker.connected_at):
+                await self.roster.remove(worker.id)
+        except WorkerNotFound:
+            return
 
     async def heartbeat(self, worker_id: str, task_ids: frozenset[str] | None = None) -> tuple[Worker, list[str]]:
         """A sign of life, and perhaps what the worker has: the worker, and the tasks that are not its own any more.

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from attrs import define, field, frozen
 
 from taskcast_core.contracts.workers import Assignment, Workers
 from taskcast_core.errors import StoreUnavailable
-from taskcast_core.models import AssignMode, Task, Worker
+from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
 from taskcast_core.workers import matching
 from taskcast_core.workers.claims import Claims
 from taskcast_core.workers.news import News
@@ -29,8 +30,18 @@ _REMEMBERED = 10_000  # tasks of which is known who has been asked already
 _LEASE_MARGIN_MS = 1000
 _LOOK_AGAIN_S = 2.0
 
-Ask = Callable[[Task, str | None], None]
-"""Puts an offer (with the id that an acceptance will have) or the news of a race on a socket; must not block."""
+
+class Socket(Protocol):
+    """A connected worker; its verbs put a message on the wire, and must not block."""
+
+    def offer(self, task: Task, assignment_id: str) -> None:
+        """This task is for you, if you want it; the id is that of the ownership."""
+
+    def announce(self, task: Task) -> None:
+        """Claim this task, if you are quick."""
+
+    def lost(self, task_id: str, status: TaskStatus) -> None:
+        """Somebody else has ended a task of yours."""
 
 
 @define
@@ -56,13 +67,14 @@ class Dispatcher:
 
     def __init__(self, claims: Claims, store: Workers, news: News, settings: WorkerSettings) -> None:
         self._claims, self._store, self._news, self._settings = claims, store, news, settings
-        self._sockets: dict[str, Ask] = {}
+        self._sockets: dict[str, Socket] = {}
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
         self._open: dict[str, _Offer] = {}  # by task
         self._rung = asyncio.Event()
         self._withdrawals: set[asyncio.Task[None]] = set()
         news.on_task.append(self._rung.set)
         news.on_worker.append(lambda _: self._rung.set())
+        news.on_taken.append(self._lost)
 
     async def run(self) -> None:
         """Look at the queue whenever it rings, and now and then; offers end with this."""
@@ -81,6 +93,11 @@ class Dispatcher:
             if self._withdrawals:
                 await asyncio.wait(self._withdrawals, timeout=5)
 
+    def _lost(self, worker_id: str, task_id: str, status: TaskStatus) -> None:
+        socket = self._sockets.get(worker_id)
+        if socket is not None:
+            socket.lost(task_id, status)
+
     async def _dispatch_safely(self) -> None:
         try:
             await self._dispatch()
@@ -89,17 +106,17 @@ class Dispatcher:
         except Exception:  # noqa: BLE001 - without this loop nobody would be offered anything
             _log.exception("a look at the queue failed")
 
-    def connect(self, worker_id: str, ask: Ask) -> None:
+    def connect(self, worker_id: str, socket: Socket) -> None:
         """A worker's socket is here; whatever waits for it is offered."""
-        self._sockets[worker_id] = ask
+        self._sockets[worker_id] = socket
         for asked in self._asked.values():
             asked.raced.discard(worker_id)
             asked.passed.pop(worker_id, None)
         self._rung.set()
 
-    async def disconnect(self, worker_id: str, ask: Ask) -> bool:
+    async def disconnect(self, worker_id: str, socket: Socket) -> bool:
         """The socket is gone; what was offered on it goes to the next one. False: the worker has a newer socket."""
-        if self._sockets.get(worker_id) is not ask:
+        if self._sockets.get(worker_id) is not socket:
             return False
         del self._sockets[worker_id]
         for task_id, offer in list(self._open.items()):
@@ -144,10 +161,10 @@ class Dispatcher:
     def _announce(self, task: Task, workers: Sequence[Worker]) -> None:
         asked = self._of(task)
         for worker in matching.best_first(workers, task):
-            ask = self._sockets.get(worker.id)
-            if ask is not None and worker.id not in asked.raced:
+            socket = self._sockets.get(worker.id)
+            if socket is not None and worker.id not in asked.raced:
                 asked.raced.add(worker.id)
-                ask(task, None)
+                socket.announce(task)
 
     async def _offer(self, task: Task, workers: list[Worker]) -> None:
         """Offer to the best worker if it is ours; else its node does, and we step in only when that takes too long."""
@@ -170,11 +187,11 @@ class Dispatcher:
         expiry = asyncio.get_running_loop().call_later(timeout_s, self._expire, task.id)
         self._open[task.id] = _Offer(ours.id, task, held, expiry)
         asked.since = now
-        ask = self._sockets.get(ours.id)
-        if ask is None:  # it went while we reserved
+        socket = self._sockets.get(ours.id)
+        if socket is None:  # it went while we reserved
             self._begin_withdrawal(task.id)
         else:
-            ask(task, held.id)
+            socket.offer(task, held.id)
 
     def _expire(self, task_id: str) -> None:
         self._pass(self._open[task_id])

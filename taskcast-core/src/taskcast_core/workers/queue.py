@@ -62,6 +62,12 @@ class WorkQueue:
         """How many pulls wait here."""
         return len(self._waiting)
 
+    def dismiss(self) -> None:
+        """End all pulls that wait, with nothing: the process is about to stop."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.answer(None)
+
     def _worker_changed(self, worker_id: str) -> None:
         for waiter in self._waiting:
             if waiter.worker.id == worker_id:
@@ -145,9 +151,7 @@ class WorkQueue:
                 if self._waiting:
                     await self._serve_safely()
         finally:
-            for waiter in self._waiting:
-                waiter.answer(None)
-            self._waiting.clear()
+            self.dismiss()
             if self._returns:
                 await asyncio.wait(self._returns, timeout=5)
 

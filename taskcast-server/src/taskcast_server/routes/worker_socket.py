@@ -62,8 +62,7 @@ async def serve_socket(services: Services, scope: Mapping[str, Any], receive: Re
 
 
 async def _admit(services: Services, scope: Mapping[str, Any]) -> tuple[Principal, WorkerLayer]:
-    path = path_of(scope)
-    if path.partition("/")[0] or path != PATH:
+    if path_of(scope) != PATH:
         raise RouteNotFound
     principal = await services.authenticator.authenticate(HTTPConnection(dict(scope)))
     if services.callers.rate is not None:
@@ -153,7 +152,8 @@ class WorkerSocket:
         try:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
-                each.result()
+                with suppress(OSError):  # the connection is gone
+                    each.result()
         finally:
             for each in loops:
                 each.cancel()
@@ -181,7 +181,7 @@ class WorkerSocket:
             await self._news.wait()
             self._news.clear()
             while self._outbox and self._close_code is None:
-                text = wire.dumps(self._outbox.popleft()).decode("utf-8", "replace")
+                text = wire.dumps(self._outbox.popleft()).decode()
                 await self._send({"type": "websocket.send", "text": text})
         await self._send({"type": "websocket.close", "code": self._close_code})
 
@@ -239,7 +239,7 @@ class WorkerSocket:
             await verb(message)
         except (TaskcastError, RecursionError) as error:
             self._complain(str(error), _code_of(error, kind), task_id)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the worker is told, and stays connected
             _log.exception("message %s of a worker failed", kind)
             self._complain("Internal server error", "INTERNAL_ERROR", task_id)
 

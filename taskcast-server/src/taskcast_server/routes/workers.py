@@ -99,9 +99,10 @@ async def _unless_gone(call: Call, layer: WorkerLayer, pulling: asyncio.Future[T
         ClientGone: nobody is left to answer. Also what the pull raises.
     """
     leaving = asyncio.ensure_future(_until_gone(call))
+    both: set[asyncio.Future[Any]] = {leaving, pulling}
     has_left = True
     try:
-        await asyncio.wait({pulling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         has_left = leaving.done()
         if has_left:
             raise ClientGone
@@ -109,7 +110,7 @@ async def _unless_gone(call: Call, layer: WorkerLayer, pulling: asyncio.Future[T
     finally:
         leaving.cancel()
         pulling.cancel()
-        await asyncio.wait({leaving, pulling})
+        await asyncio.wait(both)
         if has_left and not pulling.cancelled() and pulling.exception() is None:
             unwanted = pulling.result()
             if unwanted is not None:
@@ -225,6 +226,7 @@ _WORKER = ("the worker", "Worker")
 _ENTRY = record(
     id={"type": "string"}, workerId={"type": "string"}, timestamp={"type": "integer"}, action={"type": "string"}
 )
+_ENTRIES = {"type": "array", "items": _ENTRY}
 _GONE = "no such worker"
 
 ROUTES = (
@@ -265,14 +267,17 @@ ROUTES = (
     ),
     Route(
         "PATCH", "/workers/{workerId}/status", set_status,
-        Doc("Drain a worker, or let it work again", "Workers", {200: _WORKER, 404: _GONE}, body="WorkerStatusUpdateInput"),
+        Doc(
+            "Drain a worker, or let it work again", "Workers", {200: _WORKER, 404: _GONE},
+            body="WorkerStatusUpdateInput",
+        ),
         scope="worker:manage",
     ),
     Route(
         "GET", "/workers/{workerId}/events", events,
         Doc(
             "A worker's audit log, newest first", "Workers",
-            {200: ("entries; none where no long-term store keeps them", {"type": "array", "items": _ENTRY}), 404: _GONE},
+            {200: ("entries; none where no long-term store keeps them", _ENTRIES), 404: _GONE},
             parameters=(
                 Parameter("limit", f"at most {_MOST_EVENTS}", schema=INTEGER),
                 Parameter("before", "id of the last entry of the page before"),
