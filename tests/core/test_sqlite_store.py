@@ -234,7 +234,7 @@ async def test_a_backup_is_one_committed_state(store: SqliteShortTermStore, path
     target = path.with_name("backup.db")
 
     async def go_on() -> None:
-        for n in range(200):
+        for n in range(50):
             await publish(store, stored.task.id, message(data=n))
 
     going_on = asyncio.create_task(go_on())
