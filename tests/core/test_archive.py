@@ -12,7 +12,6 @@ from taskcast_core import Event, MemoryBroadcastProvider, MemoryShortTermStore, 
 from taskcast_core.archive import ArchiveSettings
 from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
 from taskcast_core.contracts import ListQuery
-from taskcast_core.engine import EngineSettings
 from taskcast_core.entries import Entry
 from taskcast_core.errors import (
     StorageBusy,
@@ -21,6 +20,7 @@ from taskcast_core.errors import (
     TaskExists,
     TaskNotFound,
 )
+from taskcast_core.settings import EngineSettings
 from tests.fixtures.eventually import eventually
 
 pytestmark = pytest.mark.anyio

@@ -11,10 +11,11 @@ import pytest
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
 from taskcast_core.builtin.memory_store import MemoryShortTermStore
 from taskcast_core.contracts.task_log import TrimRule
-from taskcast_core.engine import EngineSettings, TaskEngine
+from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import StoreUnavailable, TaskNotFound
 from taskcast_core.hub import HubSettings
 from taskcast_core.models import Event
+from taskcast_core.settings import EngineSettings
 from taskcast_core.subscription import Subscription
 from tests.core.wrapping import BareBroadcast, WrappedStore
 from tests.fixtures.eventually import eventually

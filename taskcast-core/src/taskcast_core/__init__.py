@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taskcast_core.builtin.sqlite.options import SqliteOptions
     from taskcast_core.builtin.sqlite.store import SqliteShortTermStore
     from taskcast_core.config import Config, load_config
-    from taskcast_core.engine import EngineSettings, TaskEngine
+    from taskcast_core.engine import TaskEngine
     from taskcast_core.errors import TaskcastError
     from taskcast_core.hookspecs import hookimpl
     from taskcast_core.models import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from taskcast_core.plugins import Plugins
     from taskcast_core.registry import Registry
+    from taskcast_core.settings import EngineSettings
     from taskcast_core.subscription import Subscription
 
 _HOMES = {
@@ -44,7 +45,7 @@ _HOMES = {
     "builtin.sqlite.options": ("SqliteOptions",),
     "builtin.sqlite.store": ("SqliteShortTermStore",),
     "config": ("Config", "load_config"),
-    "engine": ("EngineSettings", "TaskEngine"),
+    "engine": ("TaskEngine",),
     "errors": ("TaskcastError",),
     "hookspecs": ("hookimpl",),
     "models": (
@@ -65,6 +66,7 @@ _HOMES = {
     ),
     "plugins": ("Plugins",),
     "registry": ("Registry",),
+    "settings": ("EngineSettings",),
     "subscription": ("Subscription",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from attrs import evolve, frozen
 
@@ -30,11 +30,8 @@ from taskcast_core.errors import (
     TaskNotFound,
     TicketRefused,
 )
-from taskcast_core.followers import Progress
+from taskcast_core.followers import Host, Progress
 from taskcast_core.ids import new_salt
-
-if TYPE_CHECKING:
-    from taskcast_core.engine import TaskEngine
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +73,7 @@ class Archiver:
         self._queue: list[tuple[ArchiveBatch, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
-    def attach(self, engine: TaskEngine) -> None:
+    def attach(self, host: Host) -> None:
         """See Handler; everything that is needed came with the constructor."""
 
     async def handle(self, dirty: Dirty, stored: Stored | None, items: Sequence[Entry | Hole]) -> Progress:

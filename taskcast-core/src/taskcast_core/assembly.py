@@ -14,12 +14,13 @@ from taskcast_core.contracts.followers import Deadlines, Followers
 from taskcast_core.contracts.listing import Listing
 from taskcast_core.contracts.task_log import LogLimits, TaskLog
 from taskcast_core.deadlines import SweepSettings
-from taskcast_core.engine import EngineSettings, TaskEngine
+from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import PluginError
 from taskcast_core.followers import Handler
 from taskcast_core.plugins import Plugins
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.selection import Selected
+from taskcast_core.settings import EngineSettings
 from taskcast_core.workers import WorkerSettings
 
 _log = logging.getLogger(__name__)

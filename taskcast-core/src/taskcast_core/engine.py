@@ -7,24 +7,22 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeGuard, TypeVar, overload
+from typing import Any, Self, overload
 
-from attrs import field, frozen
-
-from taskcast_core import states, transfer, wire
-from taskcast_core.archive import Archiver, ArchiveSettings, HotCold, Released
+from taskcast_core import states, transfer
+from taskcast_core.archive import Archiver, HotCold, Released
 from taskcast_core.backoff import Backoff
 from taskcast_core.callbacks import OnDone, OnError, OnEvent, Unsubscribe, follow_with_callbacks
 from taskcast_core.clock import Clock
 from taskcast_core.commits import Commits
 from taskcast_core.contracts.broadcast import Broadcast
-from taskcast_core.contracts.cold import Cold
-from taskcast_core.contracts.followers import Deadlines, Due, Followers
-from taskcast_core.contracts.listing import Listing, ListPage, ListQuery
+from taskcast_core.contracts.followers import Due
+from taskcast_core.contracts.hot_store import ShortTermStore, is_cold_capable
+from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.long_term import LongTermStore
-from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, LogLimits, Stored, TaskLog, TimerKind
-from taskcast_core.deadlines import Action, Sweeper, SweepSettings
+from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, Stored, TimerKind
+from taskcast_core.deadlines import Action, Sweeper
 from taskcast_core.errors import (
     GuardFailed,
     InvalidInput,
@@ -37,11 +35,12 @@ from taskcast_core.errors import (
     TaskNotFound,
 )
 from taskcast_core.filters import View
-from taskcast_core.followers import Follower, FollowerSettings, Handler
+from taskcast_core.followers import Follower, Handler
 from taskcast_core.global_stream import GlobalStream
 from taskcast_core.history import History, read_history
-from taskcast_core.hub import Hub, HubSettings
+from taskcast_core.hub import Hub
 from taskcast_core.ids import new_ulid
+from taskcast_core.inputs import as_model, check_positive, check_task_input
 from taskcast_core.lifecycle import Compute, Lifecycle
 from taskcast_core.models import (
     BlockedRequest,
@@ -57,12 +56,10 @@ from taskcast_core.models import (
     TransitionInput,
 )
 from taskcast_core.observers import Observers
-from taskcast_core.retention import RetentionSettings
+from taskcast_core.settings import EngineSettings
 from taskcast_core.subscription import Subscription
 from taskcast_core.tiers import TieredReader, find, list_both
-from taskcast_core.workers import WorkerLayer, WorkerSettings, is_worker_store
-
-T = TypeVar("T")
+from taskcast_core.workers import WorkerLayer, is_worker_store
 
 PUBLISH_KEY_MS = 10 * 60 * 1000
 """How long the idempotency key of a publish is remembered."""
@@ -70,41 +67,6 @@ REPLY_KEY_MS = 24 * 3600 * 1000
 """How long those of creations and transitions are."""
 SHUTDOWN_S = 10.0
 """How long closing waits for followers and observers to finish what they have begun."""
-
-
-class ShortTermStore(TaskLog, Listing, Deadlines, Followers, Protocol):
-    """What the engine asks of a hot store."""
-
-
-class ColdCapableStore(ShortTermStore, Cold, Protocol):
-    """A hot store that can let go of tasks, and take them back."""
-
-
-def is_cold_capable(store: object) -> TypeGuard[ColdCapableStore]:
-    """Whether a store has the verbs of the Cold contract."""
-    return all(hasattr(store, verb) for verb in vars(Cold) if not verb.startswith("_"))
-
-
-@frozen
-class EngineSettings:
-    """Bounds and rhythms of an engine.
-
-    Attributes:
-        background: run deadlines, cleanup and followers in this process (any number of processes may).
-        max_lag: a reader that is this many entries behind is closed, with a cursor that can be resumed.
-        max_batch: events per publish.
-    """
-
-    background: bool = True
-    limits: LogLimits = field(factory=LogLimits)
-    hub: HubSettings = field(factory=HubSettings)
-    sweep: SweepSettings = field(factory=SweepSettings)
-    follower: FollowerSettings = field(factory=FollowerSettings)
-    retention: RetentionSettings = field(factory=RetentionSettings)
-    workers: WorkerSettings = field(factory=WorkerSettings)
-    archive: ArchiveSettings = field(factory=ArchiveSettings)
-    max_lag: int = 1_000_000
-    max_batch: int = 10_000
 
 
 class TaskEngine:
@@ -575,40 +537,3 @@ class TaskEngine:
             return None
         body = hashlib.blake2b(repr(request).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return Key(f"{verb}\x1f{task_id}\x1f{caller_key}", body, ttl_ms)
-
-
-def as_model(cls: type[T], value: object, fields: Mapping[str, Any], path: str = "") -> T:
-    """A model from one of its kind, from a mapping in wire names, or from keyword arguments.
-
-    Raises:
-        InvalidInput: with the path of each fault.
-    """
-    if isinstance(value, cls) and not fields:
-        return value
-    base: dict[str, Any] = dict(value) if isinstance(value, Mapping) else wire.to_wire(value) if value else {}
-    for name, given in fields.items():
-        base[wire.camel(name)] = wire.to_wire(given)
-    try:
-        return wire.from_wire(base, cls)
-    except InvalidInput as error:
-        raise InvalidInput(
-            [(path + ("." if path and where else "") + where, why) for where, why in error.details]
-        ) from None
-
-
-def check_task_input(given: TaskInput) -> None:
-    """What a type cannot say about the input of a new task.
-
-    Raises:
-        InvalidInput.
-    """
-    check_positive(given.ttl, "ttl")
-    check_positive(given.cost, "cost")
-    if given.id == "":
-        raise InvalidInput([("id", "must not be empty")])
-
-
-def check_positive(value: int | None, path: str) -> None:
-    """Raise InvalidInput if a number is given and not positive."""
-    if value is not None and value <= 0:
-        raise InvalidInput([(path, "expected a positive integer")])

@@ -10,19 +10,18 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from attrs import evolve, frozen
 
 from taskcast_core.backoff import Backoff
 from taskcast_core.contracts.followers import Dirty, FollowerKind, Followers
+from taskcast_core.contracts.hot_store import ShortTermStore
 from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.task_log import Stored, TaskLog
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, NotHot, StoreUnavailable, TicketRefused
-
-if TYPE_CHECKING:
-    from taskcast_core.engine import TaskEngine
+from taskcast_core.observers import Observers
 
 _log = logging.getLogger(__name__)
 
@@ -41,12 +40,27 @@ class Progress:
     retry_at: int | None = None
 
 
+class Host(Protocol):
+    """What a handler may use of the engine that runs it."""
+
+    @property
+    def store(self) -> ShortTermStore:
+        """The hot store."""
+
+    @property
+    def observers(self) -> Observers:
+        """Whom to tell of what goes wrong."""
+
+    def now_ms(self) -> int:
+        """The store's time."""
+
+
 class Handler(Protocol):
     """What a follower does with the entries of a lane."""
 
     kind: FollowerKind
 
-    def attach(self, engine: TaskEngine) -> None:
+    def attach(self, host: Host) -> None:
         """Called once, by the engine that will run it, before it is handed anything."""
 
     async def handle(self, dirty: Dirty, stored: Stored | None, items: Sequence[Entry | Hole]) -> Progress:

@@ -287,7 +287,8 @@ class TaskLog(LogReader, Protocol):
     async def delete(self, task_id: str, *, linger_ms: int) -> bool:
         """Hide a task at once; False when there is none. Open streams may read its epoch on for ``linger_ms``.
 
-        Its timers make way for ``purge``, due when that time is over. Until ``purge`` has removed the data, creating the id anew raises TaskDeleting.
+        Its timers make way for ``purge``, due when that time is over. Until ``purge`` has removed the data, creating
+        the id anew raises TaskDeleting.
         """
 
     async def purge(self, task_id: str, *, tombstone_ms: int) -> bool:

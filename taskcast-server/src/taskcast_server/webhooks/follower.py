@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from attrs import field, frozen
 
@@ -18,7 +18,7 @@ from taskcast_core.contracts.followers import DeadLetter, Dirty, FollowerKind
 from taskcast_core.contracts.task_log import Stored
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.filters import View
-from taskcast_core.followers import Progress
+from taskcast_core.followers import Host, Progress
 from taskcast_core.models import WebhookConfig
 from taskcast_core.states import TERMINAL
 from taskcast_server.errors import LetterNotFound, LetterUndeliverable
@@ -28,9 +28,6 @@ from taskcast_server.webhooks.options import WebhookOptions
 from taskcast_server.webhooks.payload import COMPLETION_TYPE, completion_body
 from taskcast_server.webhooks.sender import DeliveryFailed, Outcome, WebhookSender
 from taskcast_server.webhooks.targets import loggable
-
-if TYPE_CHECKING:
-    from taskcast_core.engine import TaskEngine
 
 _TURN_S = 2.0
 """After so long a lane's progress is noted, so that a crash repeats little."""
@@ -55,7 +52,7 @@ class WebhookFollower:
     def __init__(self, options: WebhookOptions | None = None, sender: WebhookSender | None = None) -> None:
         self._options = options or WebhookOptions()
         self._sender = sender or WebhookSender(self._options)
-        self._engine: TaskEngine | None = None
+        self._host: Host | None = None
 
     async def __aenter__(self) -> Self:
         await self._sender.__aenter__()
@@ -66,14 +63,14 @@ class WebhookFollower:
     ) -> None:
         await self._sender.__aexit__(kind, error, trace)
 
-    def attach(self, engine: TaskEngine) -> None:
+    def attach(self, host: Host) -> None:
         """See Handler."""
-        self._engine = engine
+        self._host = host
 
     @property
-    def _home(self) -> TaskEngine:
-        assert self._engine is not None, "the follower belongs to no engine yet"
-        return self._engine
+    def _home(self) -> Host:
+        assert self._host is not None, "the follower belongs to no engine yet"
+        return self._host
 
     # ── Following ──────────────────────────────────────────────────────────────────────────────────────────────────
 
