@@ -1,18 +1,25 @@
-"""The `taskcast` command."""
+"""The `taskcast` command itself."""
 
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
-TASKCAST = Path(sys.executable).with_name("taskcast")
+from tests.server.cli_programs import taskcast
 
 
-def test_the_installed_command_tells_its_version() -> None:
-    done = subprocess.run([TASKCAST, "--version"], capture_output=True, text=True, timeout=60, check=False)
+def test_the_installed_command_tells_its_version(tmp_path: Path) -> None:
+    done = taskcast("--version", home=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"taskcast {version('taskcast-server')}\n")
 
 
-def test_without_a_command_it_shows_help() -> None:
-    done = subprocess.run([TASKCAST], capture_output=True, text=True, timeout=60, check=False)
-    assert "Usage: taskcast" in done.stdout + done.stderr
+def test_help_names_the_commands(tmp_path: Path) -> None:
+    done = taskcast("--help", home=tmp_path)
+    assert done.returncode == 0
+    assert "Usage: taskcast" in done.stdout
+    for command in ("start", "run", "logs", "tail", "tasks", "node", "ping", "doctor", "backup", "restore"):
+        assert f" {command} " in done.stdout
+
+
+def test_an_unknown_command_is_an_error_of_use(tmp_path: Path) -> None:
+    done = taskcast("strat", home=tmp_path)
+    assert done.returncode == 2
+    assert "strat" in done.stderr

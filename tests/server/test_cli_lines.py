@@ -1,5 +1,7 @@
 """A program's output as lines."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +45,7 @@ def test_a_line_without_end_is_handed_on_before_it_ends() -> None:
 def test_lines_do_not_depend_on_the_cuts(text: str, cuts: list[int]) -> None:
     content = text.encode()
     bounds = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
-    cut_up = lines_of(*(content[start:end] for start, end in zip(bounds, bounds[1:], strict=False)))
+    cut_up = lines_of(*(content[start:end] for start, end in pairwise(bounds)))
     assert _joined(cut_up) == _joined(lines_of(content))
     assert all(len(line.text) <= 10 for line in cut_up)
 

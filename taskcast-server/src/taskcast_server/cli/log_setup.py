@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +25,21 @@ def set_up_logging(level: str, *, as_json: bool) -> None:
     root.setLevel(_LEVELS[level])
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+@contextmanager
+def failures_told_once() -> Iterator[None]:
+    """Keep uvicorn from logging why the start failed: whoever started the server tells it."""
+    logger = logging.getLogger("uvicorn.error")
+    logger.addFilter(_is_no_start_failure)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_start_failure)
+
+
+def _is_no_start_failure(record: logging.LogRecord) -> bool:
+    return record.module != "on"  # uvicorn.lifespan.on
 
 
 class TextFormatter(logging.Formatter):

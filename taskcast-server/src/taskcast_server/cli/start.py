@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taskcast_server.cli.flags import ConfigOption, DbPathOption, StorageOption
-from taskcast_server.cli.output import OutputFormat, remark, tell, tell_json
+from taskcast_server.cli.output import CliError, OutputFormat, remark, tell, tell_json
 
 if TYPE_CHECKING:
     from taskcast_core.selection import Selected
@@ -90,11 +91,15 @@ def _make_directory(path: Path) -> None:
 
 
 def _serve(loaded: Loaded, facts: dict[str, Any], output: OutputFormat, *, is_verbose: bool) -> None:
+    from taskcast_server.cli.log_setup import failures_told_once
+    from taskcast_server.options import ServerOptions
     from taskcast_server.serve import serve
 
     as_json = output is OutputFormat.JSON
+    starting = ExitStack()
 
     def started(server: Started) -> None:
+        starting.close()
         if as_json:
             token = {"adminToken": server.admin_token} if server.admin_token else {}
             place = {"url": server.url, "host": server.host, "port": server.port}
@@ -110,4 +115,13 @@ def _serve(loaded: Loaded, facts: dict[str, Any], output: OutputFormat, *, is_ve
         else:
             tell(line)
 
-    serve(loaded.config, loaded.plugins, on_started=started, on_request=asked if is_verbose else None)
+    try:
+        with starting:
+            starting.enter_context(failures_told_once())
+            serve(loaded.config, loaded.plugins, on_started=started, on_request=asked if is_verbose else None)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        options = loaded.config.section(ServerOptions)  # an address has no file name
+        reason = error.strerror or str(error)
+        raise CliError(f"cannot listen on {options.host}:{options.port}: {reason}") from error
