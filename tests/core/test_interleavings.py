@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 from attrs import define, evolve, field
 
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
-from taskcast_core.engine import EngineSettings, TaskEngine
+from taskcast_core.engine import TaskEngine
 from taskcast_core.hub import HubSettings
 from taskcast_core.models import Cursor, Event, SubscribeFilter
+from taskcast_core.settings import EngineSettings
 from tests.core.oracle import Client, Frame, Log, accumulates, frame_of, is_visible
 from tests.core.stores import STORES, AnyStore, open_store
 from tests.core.wrapping import BareBroadcast, UnreliableBroadcast
@@ -131,15 +133,13 @@ async def interleave(store: AnyStore, seed: int) -> int:
         task_id = (await engines[0].create_task()).id
         await engines[0].transition_task(task_id, "running")
         readers = [Reader(engines, task_id, rng.choice(FILTERS), random.Random(rng.random())) for _ in range(3)]
-        reading: list[asyncio.Task[None]] = []
 
         async def arrive(reader: Reader) -> None:
             for _ in range(reader.rng.randint(0, 40)):
                 await asyncio.sleep(0)
             await reader.read()
 
-        for reader in readers:
-            reading.append(asyncio.create_task(arrive(reader)))
+        reading = [asyncio.create_task(arrive(reader)) for reader in readers]
         events = await publish(engines, task_id, rng)
         await rng.choice(engines).transition_task(task_id, "completed")
         async with asyncio.timeout(20):
@@ -156,7 +156,7 @@ def check(log: Log, reader: Reader) -> None:
     assert [event.index for event in log.events] == list(range(len(log.events)))
     frames, wanted = reader.frames, reader.wanted
     assert all(frame.gap is None for frame in frames)
-    assert all(a.index < b.index for a, b in zip(frames, frames[1:], strict=False))
+    assert all(a.index < b.index for a, b in pairwise(frames))
     shown = {frame.index: frame for frame in frames}
     visible = [event for event in log.events if is_visible(event, wanted)]
     position = {event.index: place for place, event in enumerate(visible)}

@@ -234,7 +234,8 @@ class Subscription:
             await self._collapse(channel, self._place)
         elif self.filter.resume == "snapshot":
             page = await self._series(channel)
-            self._place = evolve(self._place, due=frozenset(snapshot_places(page, self.view)))
+            due = frozenset(name for name, state in page.states.items() if state.last_by_kind)
+            self._place = evolve(self._place, due=due)
 
     async def _collapse(self, channel: Channel, place: _Place) -> None:
         """From here to the log's present end, show each accumulate series once, as a snapshot."""
@@ -274,13 +275,16 @@ class Subscription:
     async def _cross_epoch(self, channel: Channel) -> None:
         """The log was cut or replaced: go on if what we have seen is still there, else say so and start over."""
         epoch = channel.epoch
-        kept = self._last is None and self._place.after < 0
-        if self._last is not None:
+        has_begun = self._place.after >= 0
+        kept = False
+        # In the midst of a collapsed replay, the snapshots that are still to come may stand where the log was cut.
+        if self._last is not None and self._place.collapsed_upto < 0:
             located = await self._reader.locate(self.task_id, self._last.id, epoch=epoch)
             kept = located == self._place.after
         self._epoch = epoch
         if not kept:
-            self.gap = self._pending_gap = "epoch"
+            if has_begun:
+                self.gap = self._pending_gap = "epoch"
             self._last = None
             await self._collapse(channel, _Place())
 
