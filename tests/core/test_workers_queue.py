@@ -97,11 +97,11 @@ async def test_a_full_worker_waits_for_room() -> None:
 
 async def test_an_abandoned_pull_gives_its_task_back() -> None:
     async with node() as one:
-        for _ in range(100):
+        for number in range(100):
             pull = asyncio.create_task(one.workers.pull("gone", 5, capacity=1))
             await eventually(lambda: one.workers.queue.waiting == 1)
             made = await one.task(retry={"attempts": 2})
-            for _ in range(_ % 12):
+            for _ in range(number % 12):
                 await asyncio.sleep(0)
             pull.cancel()
             await asyncio.wait({pull})
@@ -138,7 +138,8 @@ async def test_a_sign_of_the_owner_keeps_the_task() -> None:
         for name in ("moved", "published", "named"):
             await one.task(id=name)
         got = [await one.workers.pull("w", 1) for _ in range(3)]
-        await one.engine.transition_task("moved", "running", assignment_id=got[0] and got[0].assignment_id)
+        assert got[0] is not None
+        await one.engine.transition_task("moved", "running", assignment_id=got[0].assignment_id)
         await one.engine.publish_event("published", type="x")
         _, lost = await one.workers.heartbeat("w", frozenset({"named", "other"}))
         assert lost == ["other"]
@@ -170,7 +171,7 @@ async def test_draining_takes_nothing_and_keeps_what_it_has() -> None:
 
 async def test_capacity_must_be_positive() -> None:
     async with node() as one:
-        with pytest.raises(InvalidInput, match="Invalid capacity: 0. Capacity must be a positive number."):
+        with pytest.raises(InvalidInput, match=r"Invalid capacity: 0\. Capacity must be a positive number\."):
             await one.workers.pull("w", 1, capacity=0)
 
 
@@ -243,4 +244,4 @@ async def test_fifty_workers_race_for_a_thousand_tasks_on_three_nodes(scale: Sca
         async with asyncio.timeout(60):
             await asyncio.gather(*workers)
         assert done == made
-        assert all([worker.used_slots == 0 for worker in await rooms[0].workers.roster.all()])
+        assert all(worker.used_slots == 0 for worker in await rooms[0].workers.roster.all())

@@ -7,8 +7,8 @@ from typing import Any
 from taskcast_core import TaskEngine
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
 from taskcast_core.builtin.memory_store import MemoryShortTermStore
-from taskcast_core.engine import EngineSettings
 from taskcast_core.models import Task, Worker
+from taskcast_core.settings import EngineSettings
 from taskcast_core.workers import Registration, WorkerLayer, WorkerSettings
 
 QUICK = WorkerSettings(

@@ -80,7 +80,7 @@ class MemoryShortTermStore:
         self._reserved: dict[str, tuple[str, str, int]] = {}  # key → body hash, task id, until
         self._timers = TimerTable(self._clock)
         self._lanes = LaneTable(self._clock, self._find)
-        self._workers = WorkerTable(self._clock, self._claimable)
+        self._workers = WorkerTable(self._clock)
 
     async def __aenter__(self) -> Self:
         return self
@@ -173,6 +173,7 @@ class MemoryShortTermStore:
         stored = committed.stored
         if change.record is not None:
             self._timers.set(task_id, stored.record.timers)
+            self._workers.pending.place(stored.task)
             if key is not None and (made := log.known_key(key, self.now_ms())):
                 self._keep_reply(made)
         self._lanes.mark(task_id, stored.record.lanes)
@@ -288,7 +289,7 @@ class MemoryShortTermStore:
         """See Deadlines."""
         return self._timers.next_due(kind)
 
-    async def claim_dirty(self, kind: FollowerKind, owner: str, limit: int, lease_ms: int) -> Sequence[Dirty]:  # noqa: ARG002
+    async def claim_dirty(self, kind: FollowerKind, owner: str, limit: int, lease_ms: int) -> Sequence[Dirty]:
         """See Followers; one process needs no owner's name."""
         return self._lanes.claim(kind, limit, lease_ms)
 
@@ -454,9 +455,6 @@ class MemoryShortTermStore:
         hidden = self._hidden.get(task_id)
         return (hidden.log.stored, True) if hidden else None
 
-    def _claimable(self) -> Sequence[Task]:
-        return [log.stored.task for log in self._logs.values() if log.stored.task.status == "pending"]
-
     def _tombstone(self, task_id: str) -> int | None:
         """The newest deleted epoch of an id, while it is remembered."""
         found = self._tombstones.get(task_id)
@@ -480,9 +478,11 @@ class MemoryShortTermStore:
         self._logs[task.id] = log
         insort(self._order, listing.sort_key(task))
         self._timers.set(task.id, log.stored.record.timers)
+        self._workers.pending.place(task)
 
     def _hide(self, task_id: str) -> None:
         log = self._logs.pop(task_id)
+        self._workers.pending.remove(task_id)
         del self._order[bisect_left(self._order, listing.sort_key(log.stored.task))]
 
     def _known_reply(self, key: Key) -> machine.KeyRecord | None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, evolve
 
+from taskcast_core.builtin.memory_queue import PendingTasks
 from taskcast_core.clock import Clock
 from taskcast_core.contracts.workers import Assignment
-from taskcast_core.models import AssignMode, Priority, Task, Worker
-
-PRIORITIES: dict[Priority, int] = {"critical": 0, "high": 1, "normal": 2, "low": 3}
-
-
-def queue_key(task: Task) -> tuple[int, int, str]:
-    """Where a task stands in the queue: priority, then age, then id."""
-    return PRIORITIES[task.priority or "normal"], task.created_at, task.id
+from taskcast_core.models import AssignMode, Task, Worker
 
 
 @define
@@ -25,14 +19,19 @@ class _Held:
 
 
 class WorkerTable:
-    """All workers of one store, and what they hold. ``pending`` lists the claimable tasks."""
+    """All workers of one store, what they hold, and what waits for them.
 
-    def __init__(self, clock: Clock, pending: Callable[[], Iterable[Task]]) -> None:
-        self._clock, self._pending = clock, pending
+    Attributes:
+        pending: has to be told of every task that is made, replaced or removed.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.pending = PendingTasks()
         self._workers: dict[str, Worker] = {}
         self._held: dict[str, _Held] = {}  # by assignment id
         self._by_task: dict[str, str] = {}
-        self._by_worker: dict[str, set[str]] = {}
+        self._by_worker: dict[str, dict[str, None]] = {}  # in the order of assignment
 
     def put(self, worker: Worker) -> Worker:
         """See Workers.put_worker."""
@@ -70,14 +69,7 @@ class WorkerTable:
 
     def queue(self, modes: frozenset[AssignMode], limit: int, after: Task | None) -> list[Task]:
         """See Workers.queue."""
-        waiting = (
-            task
-            for task in self._pending()
-            if (task.assign_mode or "external") in modes
-            and task.id not in self._by_task
-            and (after is None or queue_key(task) > queue_key(after))
-        )
-        return sorted(waiting, key=queue_key)[:limit]
+        return self.pending.page(modes, limit, after, self._by_task)
 
     def reserve(self, wanted: Assignment) -> bool:
         """See Workers.reserve_slot."""
@@ -91,7 +83,7 @@ class WorkerTable:
             evolve(wanted, assigned_at=now, lease_until=now + wanted.lease_until, confirmed=False)
         )
         self._by_task[wanted.task_id] = wanted.id
-        self._by_worker.setdefault(worker.id, set()).add(wanted.id)
+        self._by_worker.setdefault(worker.id, {})[wanted.id] = None
         return True
 
     def confirm(self, assignment_id: str) -> bool:
@@ -119,19 +111,20 @@ class WorkerTable:
         ended = held.assignment
         del self._by_task[ended.task_id]
         mine = self._by_worker[ended.worker_id]
-        mine.discard(assignment_id)
+        del mine[assignment_id]
         if not mine:
             del self._by_worker[ended.worker_id]
         return ended
 
     def assignments(self, worker_id: str | None, task_id: str | None) -> Sequence[Assignment]:
         """See Workers.assignments."""
-        return [
-            held.assignment
-            for held in self._held.values()
-            if (worker_id is None or held.assignment.worker_id == worker_id)
-            and (task_id is None or held.assignment.task_id == task_id)
-        ]
+        keys: Iterable[str] = self._held
+        if task_id is not None:
+            keys = [self._by_task[task_id]] if task_id in self._by_task else ()
+        elif worker_id is not None:
+            keys = self._by_worker.get(worker_id, ())
+        found = (self._held[key].assignment for key in keys)
+        return [each for each in found if worker_id is None or each.worker_id == worker_id]
 
     def expired(self, limit: int, lease_ms: int) -> list[Assignment]:
         """See Workers.expired."""

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from taskcast_core import wire
-from taskcast_core.builtin.memory_workers import PRIORITIES
+from taskcast_core.builtin.memory_queue import PRIORITIES
 from taskcast_core.contracts.task_log import Key, Record, Segment, Stored
 from taskcast_core.entries import Entry, Hole, Origin
 from taskcast_core.errors import StoreUnavailable

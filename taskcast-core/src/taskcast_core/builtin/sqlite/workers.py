@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve
 
 from taskcast_core import wire
-from taskcast_core.builtin.memory_workers import queue_key
+from taskcast_core.builtin.memory_queue import queue_key
 from taskcast_core.builtin.sqlite.reader import get
 from taskcast_core.builtin.sqlite.rows import OPEN, pack, task_of, unpack
 from taskcast_core.builtin.sqlite.session import Session
