@@ -153,10 +153,10 @@ class Hub:
         Raises:
             TaskNotFound: there is no such task, hot or cold.
         """
-        channel = self._channels.get(task_id)
-        if channel is not None and channel.is_ended:
+        ended = self._channels.get(task_id)
+        if ended is not None and ended.is_ended:
             # A deletion rings no bell: the task may be gone, or another one may have its id by now.
-            await self.once(channel, "exists", lambda: self._check_exists(channel))
+            await self.once(ended, "exists", lambda: self._check_exists(ended))
         while (channel := self._channels.get(task_id)) is None:
             self._joining.setdefault(task_id, set()).add(reader)
             try:
