@@ -274,4 +274,3 @@ async def test_it_mounts_into_a_dispatcher_as_django_programs_have_one() -> None
             assert (await http.get("/")).status_code == 418
             task = await create(http, "/stream")
             assert (await http.get(f"/stream/tasks/{task['id']}")).status_code == 200
-

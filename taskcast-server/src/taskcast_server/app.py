@@ -23,7 +23,7 @@ from taskcast_server.auth.custom import Authenticate
 from taskcast_server.auth.none import OpenAuthenticator
 from taskcast_server.auth.tickets import TicketOffice
 from taskcast_server.calls import Call
-from taskcast_server.errors import BrokenOff, ClientGone, HttpError
+from taskcast_server.errors import BrokenOff, ClientGone, HttpError, RouteNotFound
 from taskcast_server.failures import log_failure
 from taskcast_server.options import CorsOptions, LimitOptions
 from taskcast_server.request_log import request_line
@@ -145,6 +145,8 @@ class TaskcastApp:
         segments = segments_of(path)
         try:
             route, params = self._router.find(scope["method"], segments)
+            if route.path.startswith("/workers") and self.services.engine.workers is None:
+                raise RouteNotFound
         except HttpError as error:
             # Below these paths callers are asked who they are before they learn what exists.
             route = _nowhere(error, asks_caller=bool(segments) and segments[0] in _BEHIND_AUTH)

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from taskcast_core import transfer, wire
-from taskcast_core.errors import Forbidden, InvalidArchive, InvalidInput, StorageReleaseUnsupported
+from taskcast_core.errors import Forbidden, InvalidArchive, InvalidInput
 from taskcast_core.models import Event, TaskArchive
 from taskcast_server.calls import Call
 from taskcast_server.requests import depth_faults, is_deeper, task_faults, text_faults
@@ -102,7 +102,17 @@ async def release(call: Call) -> Reply:
     if faults:
         raise InvalidInput(faults)
     await call.task()
-    raise StorageReleaseUnsupported("The configured stores cannot release tasks")
+    done = await call.services.engine.release_task(
+        call.task_id, wanted.expected_last_event_index, wanted.inactive_since
+    )
+    return json_reply(
+        {
+            "taskId": done.task_id,
+            "storageState": done.state,
+            "archiveWatermark": done.watermark,
+            "released": done.released,
+        }
+    )
 
 
 ROUTES = (

@@ -6,9 +6,10 @@ import asyncio
 import platform
 import time
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 from taskcast_core.contracts.followers import FollowerKind
+from taskcast_core.contracts.hot_store import is_cold_capable
 from taskcast_core.errors import StoreUnavailable
 from taskcast_server.calls import Call
 from taskcast_server.responses import Reply, json_reply
@@ -78,7 +79,7 @@ async def detail(call: Call) -> Reply:
         "auth": {"mode": services.auth_mode},
         "adapters": {},
         "storage": {
-            "releaseReady": False,
+            "releaseReady": engine.long_term_store is not None and is_cold_capable(engine.store),
             "requiredStorageProtocolVersion": STORAGE_PROTOCOL,
             "activeWriterCount": 1,
             "incompatibleWriterIds": [],
@@ -105,10 +106,14 @@ async def _tasks(services: Services) -> dict[str, int]:
 
 
 async def _followers(services: Services) -> dict[str, dict[str, int]]:
-    kinds = ["webhook"] if services.webhooks is not None else []
+    kinds: list[FollowerKind] = []
+    if services.webhooks is not None:
+        kinds.append("webhook")
+    if services.engine.long_term_store is not None:
+        kinds.append("archive")
     backlogs = {}
     for kind in kinds:
-        backlog = await services.engine.store.backlog(cast(FollowerKind, kind))
+        backlog = await services.engine.store.backlog(kind)
         backlogs[kind] = {"lanes": backlog.lanes, "events": backlog.events, "oldestMs": backlog.oldest_ms}
     return backlogs
 

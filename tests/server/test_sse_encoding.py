@@ -1,0 +1,67 @@
+"""Frames, byte for byte."""
+
+from taskcast_core.deliveries import Batch, Delivery, gap
+from taskcast_core.entries import Entry, Origin
+from taskcast_core.models import EventDraft
+from taskcast_server.sse import done_frame, encode_batch, encode_delivery, farewell
+
+ORIGIN = Origin('t"1', 1, 7)
+DRAFT = EventDraft("llm.delta", "info", {"delta": "a\nb"}, "s", "accumulate", "delta")
+
+
+def entry(given_id: str | None = None) -> Entry:
+    return Entry(ORIGIN, 3, 1_700_000_000_000, DRAFT, given_id)
+
+
+TAIL = (
+    b'"taskId":"t\\"1","timestamp":1700000000000,"type":"llm.delta","level":"info","data":{"delta":"a\\nb"},'
+    b'"seriesId":"s","seriesMode":"accumulate","seriesAccField":"delta"'
+)
+
+
+def test_a_wrapped_frame() -> None:
+    one = entry()
+    assert encode_delivery(Delivery(one, 2), wrap=True) == (
+        b'event: taskcast.event\ndata: {"filteredIndex":2,"rawIndex":3,"eventId":"%b",%b}\nid: %b\n\n'
+        % (one.id.encode(), TAIL, one.id.encode())
+    )
+
+
+def test_a_bare_frame_of_a_snapshot() -> None:
+    one = entry()
+    assert encode_delivery(Delivery(one, 2, is_snapshot=True), wrap=False) == (
+        b'event: taskcast.event\ndata: {"id":"%b","index":3,%b,"seriesSnapshot":true}\nid: %b\n\n'
+        % (one.id.encode(), TAIL, one.id.encode())
+    )
+
+
+def test_a_gap_has_no_id_line_and_an_empty_id() -> None:
+    delivery = gap(ORIGIN, "epoch", next_index=5, next_position=4, epoch=1, timestamp=9)
+    frame = encode_delivery(delivery, wrap=True)
+    assert b"\nid:" not in frame
+    assert b'"filteredIndex":3,"rawIndex":4,"eventId":""' in frame
+    assert b'"data":{"reason":"epoch","nextIndex":5,"epoch":1}' in frame
+    assert b'{"id":"","index":4,' in encode_delivery(delivery, wrap=False)
+
+
+def test_an_imported_id_cannot_break_the_frame() -> None:
+    for bad in ("a\nevent: x", "a\rb", "a\0b"):
+        frame = encode_delivery(Delivery(entry(bad), 0), wrap=True)
+        assert frame.count(b"\n") == 3
+        assert b"\nid:" not in frame
+        assert b"\r" not in frame
+    good = encode_delivery(Delivery(entry("é"), 0), wrap=True)
+    assert good.endswith("\nid: é\n\n".encode())
+
+
+def test_readers_of_one_form_share_the_bytes() -> None:
+    batch = Batch([Delivery(entry(), 0), Delivery(entry(), 1)], 1, 2)
+    wrapped = encode_batch(batch, wrap=True)
+    assert encode_batch(batch, wrap=True) is wrapped
+    assert encode_batch(batch, wrap=False) != wrapped
+    assert wrapped.count(b"event: taskcast.event\n") == 2
+
+
+def test_the_last_frames() -> None:
+    assert done_frame("completed") == b'event: taskcast.done\ndata: {"reason":"completed"}\n\n'
+    assert farewell(1234).endswith(b"\nretry: 1234\n\n")
