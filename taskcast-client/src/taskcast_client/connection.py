@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Self, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -110,11 +109,10 @@ class Connection:
             raise _refusal(response)
         raise AssertionError("the second attempt returns or raises")
 
-    @asynccontextmanager
-    async def stream(
+    async def open_stream(
         self, path: str, *, query: Mapping[str, str], silence_s: float, accept: str = "text/event-stream"
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a stream: its bytes as they come. No attempt is repeated here, but for an expired token.
+    ) -> ByteStream:
+        """Open a stream. No attempt is repeated here, but for an expired token.
 
         Args:
             path: of the stream.
@@ -123,13 +121,9 @@ class Connection:
             accept: the media type that is asked for.
 
         Raises:
-            RefusedError: what the server answered. ConnectionFailed: it did not, or the stream was cut or silent.
+            RefusedError: what the server answered. ConnectionFailed: it did not.
         """
-        response = await self._open(path, query, silence_s, accept)
-        try:
-            yield _pieces(response)
-        finally:
-            await response.aclose()
+        return ByteStream(await self._open(path, query, silence_s, accept))
 
     async def _open(self, path: str, query: Mapping[str, str], silence_s: float, accept: str) -> httpx.Response:
         for is_last in (False, True):
@@ -208,11 +202,38 @@ def _refusal(response: httpx.Response) -> RefusedError:
     return refused(response.status_code, body, response.headers)
 
 
-async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for piece in response.aiter_bytes():
-            yield piece
-    except httpx.TransportError as error:
-        raise _failed(error) from error
-    except httpx.StreamError as error:
-        raise ConnectionFailed(str(error)) from error
+class ByteStream:
+    """An answer's bytes as they come. Made by `Connection.open_stream`; ``aclose()`` frees the connection.
+
+    Not a generator: one that is dropped while others hang on it cannot be cleaned up in order.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._pieces = response.aiter_bytes()
+        self._is_reading = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next bytes.
+
+        Raises:
+            ConnectionFailed: the stream was cut, or silent for too long.
+        """
+        self._is_reading = True
+        try:
+            return await anext(self._pieces)
+        except httpx.TransportError as error:
+            raise _failed(error) from error
+        except httpx.StreamError as error:  # closed by somebody else while reading
+            raise ConnectionFailed(str(error)) from error
+        finally:
+            self._is_reading = False
+
+    async def aclose(self) -> None:
+        """Free the connection; whoever is reading finds the stream cut."""
+        if not self._is_reading and isinstance(self._pieces, AsyncGenerator):
+            await self._pieces.aclose()
+        await self._response.aclose()

@@ -338,7 +338,7 @@ class Readiness:
 
 # ── JSON ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_ALWAYS_PRESENT = {"EventInput": {"level", "data"}, "Event": {"data"}, "BlockedRequest": {"data"}}
+_ALWAYS_PRESENT = {"EventInput": {"level", "data"}, "Event": {"level", "data"}, "BlockedRequest": {"data"}}
 
 
 @cache

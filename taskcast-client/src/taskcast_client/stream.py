@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeVar
 
 from taskcast_client.calls import events_path
-from taskcast_client.connection import Connection
+from taskcast_client.connection import ByteStream, Connection
 from taskcast_client.errors import (
     ClientError,
     ConnectionFailed,
@@ -67,7 +68,12 @@ class TaskStream:
         self._position = Position(wanted)
         self._status: str | None = None
         self._connections = 0
-        self._events = self._follow()
+        self._events: deque[Envelope] = deque()
+        self._bytes: ByteStream | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
+        self._failures = 0
+        self._alive_at = self._opened_at = 0.0
 
     @property
     def status(self) -> str | None:
@@ -93,7 +99,28 @@ class TaskStream:
         return self
 
     async def __anext__(self) -> Envelope:
-        return await self._events.__anext__()
+        while not self._events:
+            if self._is_closed:
+                raise StopAsyncIteration
+            if self.is_done:
+                await self.aclose()
+                continue
+            try:
+                await self._read()
+            except ConnectionFailed as failure:
+                await self._recover(failure)
+            except RefusedError as refusal:
+                if not _may_recover(refusal):
+                    await self.aclose()
+                    raise
+                await self._recover(refusal)
+            except InvalidReply:
+                await self.aclose()
+                raise
+        event = self._events.popleft()
+        if event.type == STATUS_TYPE and isinstance(event.data, dict):
+            self._status = event.data.get("status", self._status)
+        return event
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,49 +132,59 @@ class TaskStream:
 
     async def aclose(self) -> None:
         """Stop reading, and free the connection."""
-        await self._events.aclose()
+        self._is_closed = True
+        await self._hang_up()
 
-    async def _follow(self) -> AsyncGenerator[Envelope, None]:
-        now = asyncio.get_running_loop().time
-        failures, alive_at = 0, now()
-        while True:
-            opened_at = now()
-            failure: ClientError | None = None
-            try:
-                async with aclosing(self._one_connection()) as events:
-                    async for event in events:
-                        failures, alive_at = 0, now()
-                        yield event
-            except ConnectionFailed as error:
-                failure = error
-            except RefusedError as error:
-                if not _may_recover(error):
-                    raise
-                failure = error
-            if self._position.done is not None:
-                return
-            failures += 1
-            if not self._connections and failures >= self._connection.retry.attempts and failure is not None:
-                raise failure
-            if now() - alive_at > self._give_up_after_s:
-                raise StreamInterrupted(self.task_id, self.last_event_id) from failure
-            _log.debug("stream of task %s was cut, connecting again: %s", self.task_id, failure)
-            await asyncio.sleep(self._pause_s(failures, failure, now() - opened_at))
+    def __del__(self) -> None:
+        """A loop that was left early, by ``break``, frees the connection, too."""
+        stream, loop = getattr(self, "_bytes", None), getattr(self, "_loop", None)
+        if stream is not None and loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: loop.create_task(stream.aclose()))
 
-    async def _one_connection(self) -> AsyncGenerator[Envelope, None]:
-        query = self._position.connect()
-        path = events_path(self.task_id)
-        async with self._connection.stream(path, query=query, silence_s=self._silence_s) as pieces:
+    async def _read(self) -> None:
+        """Take in the next bytes, of a new connection if there is none."""
+        if self._bytes is None:
+            self._loop = asyncio.get_running_loop()
+            self._opened_at = self._loop.time()
+            self._alive_at = self._alive_at or self._opened_at
+            self._bytes = await self._connection.open_stream(
+                events_path(self.task_id), query=self._position.connect(), silence_s=self._silence_s
+            )
             self._connections += 1
-            async for piece in pieces:
-                for event in self._position.feed(piece):
-                    if event.type == STATUS_TYPE and isinstance(event.data, dict):
-                        self._status = event.data.get("status", self._status)
-                    yield event
-                if self._position.done is not None:
-                    return
+        try:
+            piece = await anext(self._bytes)
+        except StopAsyncIteration:
+            raise ConnectionFailed("the stream ended before its task") from None
+        self._events.extend(self._position.feed(piece))
+        if self._events:
+            self._failures, self._alive_at = 0, asyncio.get_running_loop().time()
 
-    def _pause_s(self, failures: int, failure: ClientError | None, lived_s: float) -> float:
+    async def _recover(self, failure: ConnectionFailed | RefusedError) -> None:
+        """Wait until the stream may be opened again.
+
+        Raises:
+            StreamInterrupted: that has been tried for long enough. The failure: it never was open.
+        """
+        await self._hang_up()
+        if self._is_closed:
+            return
+        self._failures += 1
+        now = asyncio.get_running_loop().time()
+        if not self._connections and self._failures >= self._connection.retry.attempts:
+            await self.aclose()
+            raise failure
+        if now - self._alive_at > self._give_up_after_s:
+            await self.aclose()
+            raise StreamInterrupted(self.task_id, self.last_event_id) from failure
+        _log.debug("stream of task %s was cut, connecting again: %s", self.task_id, failure)
+        await asyncio.sleep(self._pause_s(self._failures, failure, now - self._opened_at))
+
+    async def _hang_up(self) -> None:
+        if (stream := self._bytes) is not None:
+            self._bytes = None
+            await stream.aclose()
+
+    def _pause_s(self, failures: int, failure: ClientError, lived_s: float) -> float:
         asked = failure.retry_after_s if isinstance(failure, RefusedError) else None
         if self._position.retry_ms is not None:
             asked = min(self._position.retry_ms / 1000, MAX_RETRY_AFTER_S)
@@ -309,7 +346,7 @@ async def follow_all(
     while True:
         parser = SseParser()
         try:
-            async with connection.stream("/events", query=query, silence_s=silence_s) as pieces:
+            async with aclosing(await connection.open_stream("/events", query=query, silence_s=silence_s)) as pieces:
                 async for piece in pieces:
                     failures = 0
                     for frame in parser.feed(piece):

@@ -1,0 +1,130 @@
+"""Real Taskcast servers for the client's tests: the program itself, as a process, on memory and on SQLite."""
+
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskcast_client import RetryPolicy, SyncTaskcastClient, TaskcastClient
+from tests.fixtures.processes import HOST, GuardedProcess, Server, private_directory
+from tests.fixtures.proxy import FaultProxy
+
+MEMORY = "logLevel: error\nauth:\n  mode: none\nworkers:\n  enabled: true\n"
+SQLITE = MEMORY + "adapters:\n  broadcast:\n    provider: sqlite\n  shortTermStore:\n    provider: sqlite\n"
+SECRET = "a-secret-of-these-tests-that-is-long-enough"
+GUARDED = f"""
+logLevel: error
+workers:
+  enabled: true
+auth:
+  mode: jwt
+  jwt:
+    algorithm: HS256
+    secret: {SECRET}
+adminApi: true
+adminToken: the-admin-token
+trustedServices:
+  - name: tests
+    key: the-key-of-a-service
+    scope: ["*"]
+"""
+
+
+class TaskcastServer(Server):
+    """`taskcast start` with a configuration of its own."""
+
+    def __init__(self, directory: Path, config: str) -> None:
+        super().__init__(directory)
+        (directory / "taskcast.config.yaml").write_text(config)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def _launch(self) -> GuardedProcess:
+        program = Path(sys.executable).with_name("taskcast")
+        config = self.directory / "taskcast.config.yaml"
+        return GuardedProcess(
+            [program, "start", "-c", config, "-p", str(self.port)],
+            log=self.directory / "taskcast.log",
+            stop_signal=signal.SIGTERM,
+        )
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=2) as reply:
+                return bool(reply.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+@contextmanager
+def running(config: str) -> Iterator[TaskcastServer]:
+    with private_directory("taskcast-client-") as directory:
+        server = TaskcastServer(directory, config)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def memory_server() -> Iterator[TaskcastServer]:
+    with running(MEMORY) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_server() -> Iterator[TaskcastServer]:
+    with running(SQLITE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded_server() -> Iterator[TaskcastServer]:
+    """A server that wants a token or a service key."""
+    with running(GUARDED) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server() -> Iterator[TaskcastServer]:
+    """A durable server for one test alone, which may stop or kill it."""
+    with running(SQLITE) as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def server(request: pytest.FixtureRequest) -> TaskcastServer:
+    """A server on each kind of store."""
+    found: TaskcastServer = request.getfixturevalue(f"{request.param}_server")
+    return found
+
+
+@pytest.fixture
+async def client(anyio_backend: str, server: TaskcastServer) -> AsyncIterator[TaskcastClient]:
+    async with TaskcastClient(server.url, retry=RetryPolicy(first_s=0.01)) as client:
+        yield client
+
+
+@pytest.fixture
+def sync_client(server: TaskcastServer) -> Iterator[SyncTaskcastClient]:
+    with SyncTaskcastClient(server.url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def before(server: TaskcastServer, **options: Any) -> AsyncIterator[tuple[FaultProxy, TaskcastClient]]:
+    """A proxy that fails on demand before a server, and a client that goes through it."""
+    async with (
+        FaultProxy(HOST, server.port) as proxy,
+        TaskcastClient(f"http://{HOST}:{proxy.port}", **options) as client,
+    ):
+        yield proxy, client
