@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, overload
 
-from taskcast_core import states, transfer
+from taskcast_core import states, transfer, wire
 from taskcast_core.archive import Archiver, HotCold, Released
 from taskcast_core.backoff import Backoff
 from taskcast_core.callbacks import OnDone, OnError, OnEvent, Unsubscribe, follow_with_callbacks
@@ -535,5 +535,5 @@ class TaskEngine:
         """The caller's key, told apart by verb and task; callers of several principals put theirs into the key."""
         if caller_key is None:
             return None
-        body = hashlib.blake2b(repr(request).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        body = hashlib.blake2b(wire.encode(request), digest_size=16).hexdigest()
         return Key(f"{verb}\x1f{task_id}\x1f{caller_key}", body, ttl_ms)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import attrs
+
 from taskcast_core import wire
 from taskcast_core.errors import InvalidInput
 from taskcast_core.models import TaskInput
 
-T = TypeVar("T")
+T = TypeVar("T", bound=attrs.AttrsInstance)
 
 
 def as_model(cls: type[T], value: object, fields: Mapping[str, Any], path: str = "") -> T:
     """A model from one of its kind, from a mapping in wire names, or from keyword arguments.
 
     Raises:
-        InvalidInput: with the path of each fault.
+        InvalidInput: with the path of each fault. TypeError: a keyword that the model has no field for.
     """
+    if unknown := fields.keys() - attrs.fields_dict(cls).keys():
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
     if isinstance(value, cls) and not fields:
         return value
     base: dict[str, Any] = dict(value) if isinstance(value, Mapping) else wire.to_wire(value) if value else {}
