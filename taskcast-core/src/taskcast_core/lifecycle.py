@@ -46,6 +46,8 @@ TOMBSTONE_MS = 24 * 3600 * 1000
 """So long is it remembered that an id was deleted."""
 TRIM_BATCH = 10_000
 """Entries removed in one atomic step."""
+NO_LIMITS = LogLimits(max_events=1 << 40, max_bytes=1 << 53, max_series=1 << 31, max_types=1 << 31)
+"""Bounds are for publishers: a task whose log is full can still end."""
 LIST_BATCH = 200
 """Tasks looked at in one step."""
 
@@ -95,7 +97,10 @@ class Lifecycle:
         if key is not None:
             task_id = await self._log.reserve(key, task_id)
         if given.id is not None and self._cold is not None and await self._cold.get(task_id) is not None:
-            raise TaskExists(task_id)
+            repeated = await self._commits.recall(task_id, key) if key else None
+            if repeated is None:
+                raise TaskExists(task_id)
+            return repeated.stored.task, True
         committed = await self._log.create(self.first_record(new_task(given, task_id, now, after), now), key)
         if not committed.replayed:
             self._commits.announce(committed)
@@ -163,12 +168,13 @@ class Lifecycle:
             after, events = _step(stored.task, to, given, now)
             due = self._timers(stored.task, stored.record.timers, after, now)
             record = Record(after, due, stored.record.lanes)
-            return Change(events, record, Guard(rev=stored.rev), key, self._limits)
+            limits = NO_LIMITS if after.status in states.TERMINAL else self._limits
+            return Change(events, record, Guard(rev=stored.rev), key, limits)
 
         try:
             before, committed = await self._commits.update(task_id, compute)
-        except (InvalidTransition, StaleAssignment):
-            # A repeat of the very call that made this illegal gets the first reply.
+        except (InvalidTransition, StaleAssignment, TaskNotFound):
+            # A repeat of the very call that made this illegal gets the first reply; it outlives the task.
             repeated = await self._commits.recall(task_id, key) if key else None
             if repeated is None:
                 raise
