@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -211,7 +212,7 @@ class MemoryShortTermStore:
         del self._hidden[task_id]
         self._lanes.forget(task_id, hidden.log.stored.record.lanes)
         self._timers.set(task_id, {})
-        self._tombstones[task_id] = (hidden.log.stored.epoch, self.now_ms() + tombstone_ms)
+        self._bury(task_id, hidden.log.stored.epoch, tombstone_ms)
         return True
 
     async def trim(self, task_id: str, epoch: int, rule: TrimRule, limit: int = 10_000) -> int:
@@ -454,6 +455,15 @@ class MemoryShortTermStore:
             return log.stored, False
         hidden = self._hidden.get(task_id)
         return (hidden.log.stored, True) if hidden else None
+
+    def _bury(self, task_id: str, epoch: int, tombstone_ms: int) -> None:
+        """Set up a tombstone, and clear away the oldest ones whose time is over."""
+        now = self.now_ms()
+        self._tombstones.pop(task_id, None)
+        self._tombstones[task_id] = epoch, now + tombstone_ms
+        for old in list(islice(self._tombstones, 2)):
+            if self._tombstones[old][1] <= now:
+                del self._tombstones[old]
 
     def _tombstone(self, task_id: str) -> int | None:
         """The newest deleted epoch of an id, while it is remembered."""
