@@ -317,6 +317,18 @@ def test_logs_filter(server: TaskcastServer, tmp_path: Path) -> None:
     assert last.endswith("] [DONE] completed")
 
 
+def test_half_a_character_is_shown_and_travels(server: TaskcastServer, tmp_path: Path) -> None:
+    server.request("POST", "/tasks", {"id": "half"})
+    server.request("POST", "/tasks/half/events", {"type": "cut", "level": "info", "data": "\ud83d"})
+    server.request("PATCH", "/tasks/half/status", {"status": "cancelled"})
+    shown = taskcast("logs", "half", "--types", "cut", "--url", server.url, home=tmp_path)
+    assert shown.stdout.splitlines()[0].endswith('cut              info  "\\ud83d"')
+    archive = taskcast("export", "half", "--url", server.url, home=tmp_path).stdout
+    back = taskcast("import", "-", "--overwrite", "--url", server.url, home=tmp_path, stdin=archive)
+    assert (back.returncode, back.stderr) == (0, "")
+    assert [each["data"] for each in server.history("half")][0] == "\ud83d"
+
+
 def test_logs_of_nothing(server: TaskcastServer, tmp_path: Path) -> None:
     done = taskcast("logs", "nobody", "--url", server.url, home=tmp_path)
     assert (done.returncode, done.stderr) == (1, "[taskcast] Task not found\n")

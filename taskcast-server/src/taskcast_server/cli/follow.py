@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 from taskcast_core.backoff import Backoff
 from taskcast_server.cli.http import Api, ApiError, Unreachable
@@ -23,7 +23,7 @@ async def follow(
     has_cursor: bool = True,
     must_begin: bool = True,
     on_cut: Callable[[str], None] = lambda _: None,
-) -> AsyncIterator[Frame]:
+) -> AsyncGenerator[Frame]:
     """The frames of a stream, each once, up to and including ``taskcast.done``.
 
     Args:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -83,9 +84,12 @@ class Api:
         """
         await self._authorize()
         headers = {"Idempotency-Key": key} if key else {}
-        content = {} if body is None else {"json": body}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body, separators=(",", ":")).encode()  # ASCII, so that lone surrogates survive
         try:
-            reply = await self._client.request(method, path, params=params, headers=headers, **content)
+            reply = await self._client.request(method, path, params=params, headers=headers, content=content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
         return _json_of(reply)
@@ -109,11 +113,12 @@ class Api:
                 if not reply.is_success:
                     await reply.aread()
                     _json_of(reply)
-                yield self._parsed(reply)
+                async with aclosing(self._parsed(reply)) as frames:
+                    yield frames
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
 
-    async def _parsed(self, reply: httpx.Response) -> AsyncIterator[Frame]:
+    async def _parsed(self, reply: httpx.Response) -> AsyncGenerator[Frame]:
         parser = SseParser()
         try:
             async for piece in reply.aiter_bytes():

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import typer
 
 from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
-from taskcast_server.cli.output import CliError, OutputFormat, local_time, remark, tell, tell_json
+from taskcast_server.cli.output import (
+    CliError,
+    OutputFormat,
+    compact_json,
+    local_time,
+    printable,
+    remark,
+    tell,
+    tell_json,
+)
 from taskcast_server.cli.targets import choose
 
 TypesOption = Annotated[
@@ -41,11 +51,12 @@ def logs(
     async def read() -> str | None:
         async with Api(choose(node, url, token)) as api:
             path = task_path(task_id, "events")
-            async for frame in follow(api, path, _filter(types, levels), on_cut=_tell_cut):
-                value = _parsed(frame.data)
-                if frame.event == DONE:
-                    return _tell_end(value, output)
-                _tell_event(value, output)
+            async with aclosing(follow(api, path, _filter(types, levels), on_cut=_tell_cut)) as frames:
+                async for frame in frames:
+                    value = _parsed(frame.data)
+                    if frame.event == DONE:
+                        return _tell_end(value, output)
+                    _tell_event(value, output)
         return None
 
     reason = asyncio.run(read())
@@ -67,8 +78,10 @@ def tail(
 
     async def read() -> None:
         async with Api(choose(node, url, token)) as api:
-            async for frame in follow(api, "/events", _filter(types, levels), has_cursor=False, on_cut=_tell_cut):
-                _tell_event(_parsed(frame.data), output, with_task=True)
+            stream = follow(api, "/events", _filter(types, levels), has_cursor=False, on_cut=_tell_cut)
+            async with aclosing(stream) as frames:
+                async for frame in frames:
+                    _tell_event(_parsed(frame.data), output, with_task=True)
 
     asyncio.run(read())
 
@@ -76,9 +89,9 @@ def tail(
 def event_line(event: dict[str, Any], *, with_task: bool = False) -> str:
     """``[HH:MM:SS] type level data``, with the beginning of the task's id in front where there are many."""
     task = f"{str(event.get('taskId', ''))[:_TASK_CHARS]}.. " if with_task else ""
-    data = json.dumps(event.get("data"), ensure_ascii=False, separators=(",", ":"))
     time = local_time(event.get("timestamp"), "%H:%M:%S")
-    return f"[{time}] {task}{event.get('type', ''):<16} {event.get('level', ''):<5} {data}"
+    kind, level, data = printable(event.get("type")), printable(event.get("level")), compact_json(event.get("data"))
+    return f"[{time}] {printable(task)}{kind:<16} {level:<5} {data}"
 
 
 def _filter(types: str | None, levels: str | None) -> dict[str, str]:
@@ -107,7 +120,7 @@ def _tell_end(value: dict[str, Any], output: OutputFormat) -> str:
     if output is OutputFormat.JSON:
         tell_json({"done": True, "reason": reason})
     else:
-        tell(f"[{_now()}] [DONE] {reason}")
+        tell(f"[{_now()}] [DONE] {printable(reason)}")
     return reason
 
 

@@ -46,7 +46,7 @@ def migrate(
         name = "No long-term store is configured" if selected is None else f"{selected.name} has no migrations"
         _tell(f"[taskcast] {name}; there is nothing to migrate.", [], output)
         return
-    asyncio.run(_apply(opened, assume_yes=yes, output=output))
+    asyncio.run(apply_migrations(opened, assume_yes=yes, output=output))
 
 
 def migrations_of(selected: Selected) -> AbstractAsyncContextManager[Migrations] | None:
@@ -61,7 +61,10 @@ def migrations_of(selected: Selected) -> AbstractAsyncContextManager[Migrations]
     return opened
 
 
-async def _apply(opened: AbstractAsyncContextManager[Migrations], *, assume_yes: bool, output: OutputFormat) -> None:
+async def apply_migrations(
+    opened: AbstractAsyncContextManager[Migrations], *, assume_yes: bool, output: OutputFormat
+) -> None:
+    """Tell what is pending, ask, apply."""
     async with opened as migrations:
         pending = await migrations.pending()
         if not pending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any
 import typer
 
 PREFIX = "[taskcast]"
+_UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _STATUS_COLOURS = {
     "pending": "bright_black",
     "running": "blue",
@@ -47,7 +49,18 @@ def tell(text: str = "") -> None:
 
 def tell_json(value: Any) -> None:
     """The result, or one item of a stream of results, as one line of JSON."""
-    typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    typer.echo(compact_json(value))
+
+
+def compact_json(value: Any) -> str:
+    """JSON that any terminal can show: halves of UTF-16 pairs and control characters stay escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def printable(text: object) -> str:
+    """A text of somebody else's, without what a terminal would take for a command."""
+    return _UNSHOWABLE.sub("\ufffd", str(text))
 
 
 def remark(text: str) -> None:
@@ -55,18 +68,11 @@ def remark(text: str) -> None:
     typer.echo(f"{PREFIX} {text}", err=True)
 
 
-def columns(header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
-    """A table as lines: cells padded to ``widths`` (the last one is not), longer ones pushing the rest aside."""
-    every = [*widths, 0]
-    return [
-        " ".join(cell.ljust(width) for cell, width in zip(row, every, strict=True)).rstrip() for row in (header, *rows)
-    ]
-
-
 def fitted(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table whose columns are as wide as their widest cell."""
-    widths = [max(len(row[at]) for row in (header, *rows)) + 1 for at in range(len(header) - 1)]
-    return columns(header, rows, widths)
+    """A table as lines: columns are as wide as their widest cell."""
+    every = (header, *rows)
+    widths = [max(len(row[at]) for row in every) for at in range(len(header))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
 
 
 def coloured_status(status: str, width: int = 0) -> str:

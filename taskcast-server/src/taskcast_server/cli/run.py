@@ -7,6 +7,7 @@ do so here, too. Python programs are told not to (``PYTHONUNBUFFERED``).
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Annotated
 
 import typer
@@ -41,7 +42,8 @@ def run(
     """
     from taskcast_server.cli.running import Job, run_job
 
-    body = {"id": task_id, "type": type, "tags": tag or None, "ttl": ttl, "params": {"command": command}}
+    shown = [os.fsencode(each).decode("utf-8", "replace") for each in command]
+    body = {"id": task_id, "type": type, "tags": tag or None, "ttl": ttl, "params": {"command": shown}}
     job = Job(
         command=tuple(command),
         body={name: value for name, value in body.items() if value is not None},

@@ -10,14 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
-from taskcast_server.cli.output import CliError, OutputFormat, coloured_status, columns, local_time, tell, tell_json
+from taskcast_server.cli.output import (
+    CliError,
+    OutputFormat,
+    coloured_status,
+    compact_json,
+    local_time,
+    printable,
+    tell,
+    tell_json,
+)
 from taskcast_server.cli.targets import choose
 
 app = typer.Typer(name="tasks", help="Look at tasks and change them.", no_args_is_help=True)
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="Id of the task.", show_default=False)]
 
-_WIDTHS = (28, 13, 11)
 _LAST_EVENTS = 5
 _PAGE = 1000
 
@@ -43,12 +51,11 @@ def list_tasks(
     if not tasks:
         tell("No tasks found.")
         return
-    rows = [(each["id"], each.get("type") or "-", each["status"], local_time(each.get("createdAt"))) for each in tasks]
-    header, *lines = columns(("ID", "TYPE", "STATUS", "CREATED"), rows, _WIDTHS)
-    tell(header)
-    for line, row in zip(lines, rows, strict=True):
-        before, _, after = line.rpartition(f" {row[2].ljust(_WIDTHS[2])} ")
-        tell(f"{before} {coloured_status(row[2], _WIDTHS[2])} {after}")
+    tell(f"{'ID':<28} {'TYPE':<13} {'STATUS':<11} CREATED")
+    for each in tasks:
+        created = local_time(each.get("createdAt"))
+        kind, status_cell = printable(each.get("type") or "-"), coloured_status(each["status"], 11)
+        tell(f"{printable(each['id']):<28} {kind:<13} {status_cell} {created}")
 
 
 @app.command()
@@ -185,14 +192,14 @@ def _json_object(flag: str, text: str | None) -> dict[str, Any] | None:
 
 
 def _described(task: dict[str, Any]) -> list[str]:
-    lines = [f"{'id:':<18}{task['id']}", f"{'status:':<18}{coloured_status(task['status'])}"]
+    lines = [f"{'id:':<18}{printable(task['id'])}", f"{'status:':<18}{coloured_status(task['status'])}"]
     for name, value in task.items():
         if name in ("id", "status"):
             continue
         if name.endswith("At") and isinstance(value, int | float):
             shown = local_time(value)
         else:
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            shown = printable(value) if isinstance(value, str) else compact_json(value)
         lines.append(f"{name + ':':<18}{shown}")
     return lines
 
@@ -200,4 +207,4 @@ def _described(task: dict[str, Any]) -> list[str]:
 def _event_line(event: dict[str, Any]) -> str:
     series = f" series:{event['seriesId']}" if event.get("seriesId") else ""
     time = local_time(event.get("timestamp"), "%H:%M:%S")
-    return f"  #{event['index']} {event['type']} {event['level']}{series} {time}"
+    return printable(f"  #{event['index']} {event['type']} {event['level']}{series} {time}")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
-from taskcast_server.cli.output import CliError, OutputFormat, remark, tell, tell_json
+from taskcast_server.cli.output import CliError, OutputFormat, compact_json, remark, tell, tell_json
 from taskcast_server.cli.targets import choose
 
 
@@ -38,7 +38,7 @@ def export_archives(
         for archive in archives:
             tell_json(archive)
         return
-    _write(file, "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in archives), is_secret=secrets)
+    _write(file, "".join(f"{compact_json(each)}\n" for each in archives), is_secret=secrets)
     if output is OutputFormat.JSON:
         tell_json({"ok": True, "file": str(file), "tasks": len(archives)})
     else:
