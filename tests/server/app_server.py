@@ -5,7 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import uvicorn
@@ -21,7 +21,7 @@ class _Quiet(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any, *, lifespan: str = "on", ws: Any = "none") -> AsyncIterator[str]:
+async def serving(app: Any, *, lifespan: Literal["auto", "on", "off"] = "on", ws: Any = "none") -> AsyncIterator[str]:
     """Serve an ASGI application; its base URL."""
     # With the protocol named, asyncio switches Nagle's algorithm off; else each reply takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -26,14 +26,17 @@ class AuditLog:
         self._cold, self._now_ms = cold, now_ms
         self._waiting: deque[WorkerAudit] = deque()
         self._begun = asyncio.Event()
+        self._newest_id_ms = 0
 
     def add(self, worker_id: str, action: str, **data: object) -> None:
         """Note an action (wire spec, workers section 8)."""
         if self._cold is None:
             return
         now = self._now_ms()
+        # Entries are read in the order of their ids, which is random within a millisecond.
+        self._newest_id_ms = max(now, self._newest_id_ms + 1)
         details: JsonObject | None = dict(data) or None
-        self._waiting.append(WorkerAudit(new_ulid(now), worker_id, now, action, details))
+        self._waiting.append(WorkerAudit(new_ulid(self._newest_id_ms), worker_id, now, action, details))
         if len(self._waiting) > _WAITING:
             self._waiting.popleft()
         self._begun.set()

@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 PATH = "/workers/ws"
 EXPIRED, OVERLOADED = 4401, 1013
 _UNREAD = 1000  # messages that wait for a slow worker
+_REPLIES = 100  # with so many waiting, no more of its own messages are followed
+_FAREWELL_S = 5.0  # for the close frame; then the connection is dropped
 _LONGEST = 1 << 20  # characters of a message
 _PER_S, _BURST = 500.0, 1000.0  # messages that are taken from a worker; faster ones wait
 
@@ -106,6 +108,8 @@ class WorkerSocket:
         self._held: set[str] = set()
         self._outbox: deque[Message] = deque()
         self._news = asyncio.Event()
+        self._read = asyncio.Event()
+        self._closing = asyncio.Event()
         self._close_code: int | None = None
         self._tokens, self._filled_at = _BURST, time.monotonic()
         self._verbs: dict[str, Callable[[Message], Awaitable[None]]] = {
@@ -142,13 +146,14 @@ class WorkerSocket:
 
     def _close(self, code: int) -> None:
         self._close_code = self._close_code or code
+        self._closing.set()
         self._news.set()
 
     # ── The connection ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
         """Talk until the worker leaves, or is made to."""
-        loops = {asyncio.create_task(each) for each in (self._listen(), self._speak(), self._beat(), self._expire())}
+        loops = {asyncio.create_task(each) for each in (self._listen(), self._speak(), self._beat(), self._end())}
         try:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
@@ -166,6 +171,9 @@ class WorkerSocket:
             if message["type"] == "websocket.disconnect":
                 return
             await self._not_too_fast()
+            while len(self._outbox) >= _REPLIES:
+                self._read.clear()
+                await self._read.wait()
             text = message.get("text")
             await self._hear(message.get("bytes") or b"" if text is None else text)
 
@@ -182,6 +190,7 @@ class WorkerSocket:
             self._news.clear()
             while self._outbox and self._close_code is None:
                 text = wire.dumps(self._outbox.popleft()).decode()
+                self._read.set()
                 await self._send({"type": "websocket.send", "text": text})
         await self._send({"type": "websocket.close", "code": self._close_code})
 
@@ -203,13 +212,14 @@ class WorkerSocket:
             self._held.discard(task_id)
         self._held |= held.keys()
 
-    async def _expire(self) -> None:
-        if self._principal.expires_at is None:
-            await asyncio.Event().wait()
-        else:
-            await asyncio.sleep(max(0.0, self._principal.expires_at - time.time()))
-            self._close(EXPIRED)
-            await asyncio.sleep(5)  # for the close frame; then the connection is dropped
+    async def _end(self) -> None:
+        """Return when the connection has to go, whether the worker reads or not."""
+        until = self._principal.expires_at
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if until is None else max(0.0, until - time.time())):
+                await self._closing.wait()
+        self._close(EXPIRED)
+        await asyncio.sleep(_FAREWELL_S)
 
     async def _leave(self) -> None:
         worker = self._worker
