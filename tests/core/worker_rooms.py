@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from taskcast_core import TaskEngine
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
-from taskcast_core.builtin.memory_store import MemoryShortTermStore
 from taskcast_core.models import Task, Worker
 from taskcast_core.settings import EngineSettings
 from taskcast_core.workers import Registration, WorkerLayer, WorkerSettings
+from tests.core.stores import open_store
 
 QUICK = WorkerSettings(
     enabled=True,
@@ -19,6 +22,9 @@ QUICK = WorkerSettings(
     disconnect_grace_ms=200,
     first_sign_ms=200,
 )
+
+KIND: ContextVar[str] = ContextVar("KIND", default="memory")
+"""The kind of store that engines are opened over."""
 
 
 class Node:
@@ -46,9 +52,11 @@ class Node:
 
 @asynccontextmanager
 async def nodes(count: int = 1, settings: WorkerSettings = QUICK, **others: Any) -> AsyncIterator[list[Node]]:
-    """Running engines over one memory store."""
-    store, broadcast = MemoryShortTermStore(), MemoryBroadcastProvider()
+    """Running engines over one store, of the kind that the test asks for."""
+    broadcast = MemoryBroadcastProvider()
     async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory()))
+        store = await stack.enter_async_context(open_store(KIND.get(), directory))
         made = []
         for _ in range(count):
             engine = TaskEngine(
