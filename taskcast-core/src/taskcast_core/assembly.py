@@ -130,6 +130,9 @@ def worker_settings(core: CoreSettings) -> WorkerSettings:
     defaults = core.workers.defaults
     return WorkerSettings(
         enabled=core.workers.enabled,
+        assign_mode=defaults.assign_mode,
+        max_concurrent=core.workers.max_concurrent,
+        max_concurrent_by_type=core.workers.max_concurrent_by_type,
         heartbeat_interval_ms=defaults.heartbeat_interval_ms,
         heartbeat_timeout_ms=defaults.heartbeat_timeout_ms,
         offer_timeout_ms=defaults.offer_timeout_ms,

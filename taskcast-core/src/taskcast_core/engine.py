@@ -243,6 +243,8 @@ class TaskEngine:
         given = as_model(TaskInput, task, fields)
         check_task_input(given)
         key = self._key("create", "", idempotency_key, (given, after) if after else given, REPLY_KEY_MS)
+        if self.workers is not None and given.assign_mode is None:
+            given = self.workers.with_default_mode(given)
         created, _ = await self._lifecycle.create(given, key, after)
         return created
 

@@ -34,6 +34,11 @@ def _name(_instance: object, _attribute: object, leaf: Leaf | None) -> None:
         raise Expected("the name of a provider")
 
 
+def _positive_bounds(_instance: object, _attribute: object, bounds: dict[str, int]) -> None:
+    if any(most < 1 for most in bounds.values()):
+        raise Expected("at least 1 for each pattern")
+
+
 @frozen
 class Adapter:
     """One replaceable part: a provider by name with its options, or (in a Python configuration) a live
@@ -129,6 +134,10 @@ class Workers:
     """The worker layer; off unless enabled."""
 
     enabled: bool = option(default=False)
+    max_concurrent: int | None = option(None, minimum=1, help="tasks in workers' hands at a time, over all nodes")
+    max_concurrent_by_type: dict[str, int] = option(
+        factory=dict, validator=_positive_bounds, help="the same for types that match a pattern"
+    )
     defaults: WorkerDefaults = option(factory=WorkerDefaults)
 
 

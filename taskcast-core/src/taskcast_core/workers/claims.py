@@ -24,6 +24,7 @@ from taskcast_core.transitions import status_event, transition
 from taskcast_core.workers import matching
 from taskcast_core.workers.audit import AuditLog
 from taskcast_core.workers.news import News
+from taskcast_core.workers.permits import Permits
 from taskcast_core.workers.roster import Roster
 from taskcast_core.workers.settings import WorkerSettings
 
@@ -80,10 +81,11 @@ class Claims:
         audit: AuditLog,
         observers: Observers,
         news: News,
+        permits: Permits,
         settings: WorkerSettings,
     ) -> None:
         self._store, self._current, self._move, self._roster, self._audit = store, current, move, roster, audit
-        self._observers, self._news, self._settings = observers, news, settings
+        self._observers, self._news, self._permits, self._settings = observers, news, permits, settings
         self._touched: dict[str, int] = {}
 
     async def claim(self, task_id: str, worker_id: str, *, is_known: bool = True) -> Task:
@@ -108,6 +110,9 @@ class Claims:
             held = await self.reserve(stored.task, worker_id, CLAIM_MS)
         if held is None:
             raise ClaimFailed("Claim failed (concurrent modification)")
+        if not await self._permits.take(stored.task, held.id):
+            await self._store.release_slot(held.id)
+            raise ClaimFailed("Too many tasks are running")
         try:
             committed = await self._move(task_id, lambda task, now: _assigned(task, held, now), is_quiet=True)
         except StoreUnavailable:
@@ -142,6 +147,7 @@ class Claims:
     async def _free_unless_owned(self, task_id: str, assignment_id: str) -> None:
         """End a reservation that came to nothing; a second accept must not end what the first one won."""
         if not await self._is_named(task_id, assignment_id):
+            await self._permits.give_back(assignment_id)
             await self._store.release_slot(assignment_id)
 
     async def _is_named(self, task_id: str, assignment_id: str) -> bool:
@@ -210,6 +216,7 @@ class Claims:
     async def settle(self, before: Task, after: Task) -> None:
         """A task was moved by somebody: free its slots if it left its worker, and say so if it is claimable now."""
         if before.assignment_id is not None and after.assignment_id != before.assignment_id:
+            await self._permits.give_back(before.assignment_id)
             ended = await self._store.release_slot(before.assignment_id)
             self._touched.pop(before.assignment_id, None)
             if before.assigned_worker is not None:
@@ -252,9 +259,10 @@ class Claims:
     async def queued(self, modes: frozenset[AssignMode]) -> AsyncIterator[list[Task]]:
         """The queue, page by page; bounded, so that a look at it ends."""
         last: str | None = None
+        room = await self._permits.room()
         for _ in range(_PAGES):
             page = list(await self._store.queue(modes, PAGE, last))
-            if ready := await self._ready(page):
+            if ready := [task for task in await self._ready(page) if self._permits.fits(task, room)]:
                 yield ready
             if len(page) < PAGE:
                 return

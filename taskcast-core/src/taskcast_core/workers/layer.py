@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeGuard
+
+from attrs import evolve
 
 from taskcast_core.contracts.broadcast import Broadcast
 from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.workers import Workers
 from taskcast_core.errors import StoreUnavailable, WorkerNotFound
 from taskcast_core.hub import Hub
-from taskcast_core.models import MatchRule, Task, Worker, WorkerAudit
+from taskcast_core.models import MatchRule, Task, TaskInput, Worker, WorkerAudit
 from taskcast_core.observers import Observers
 from taskcast_core.workers.audit import AuditLog
 from taskcast_core.workers.claims import Claims, Current, Move, WorkerStore
@@ -21,6 +23,7 @@ from taskcast_core.workers.leases import Leases
 from taskcast_core.workers.news import News
 from taskcast_core.workers.notices import Notices
 from taskcast_core.workers.offers import Dispatcher
+from taskcast_core.workers.permits import Permits
 from taskcast_core.workers.queue import WorkQueue
 from taskcast_core.workers.roster import Roster
 from taskcast_core.workers.settings import DEFAULT_CAPACITY, DEFAULT_WEIGHT, Registration, WorkerSettings
@@ -57,8 +60,11 @@ class WorkerLayer:
         self.news = News(broadcast, store.now_ms)
         self.audit = AuditLog(cold, store.now_ms)
         self.roster = Roster(store, self.audit, observers, self.news, settings, node)
-        self.claims = Claims(store, current, move, self.roster, self.audit, observers, self.news, settings)
-        self.leases = Leases(store, current, move, self.roster, self.news, settings)
+        self._permits = Permits(store, settings)
+        self.claims = Claims(
+            store, current, move, self.roster, self.audit, observers, self.news, self._permits, settings
+        )
+        self.leases = Leases(store, current, move, self.roster, self.news, self._permits, settings)
         self.queue = WorkQueue(self.claims, self.roster, self.news, settings)
         self.dispatcher = Dispatcher(self.claims, store, self.news, settings)
         self.notices = Notices(self.news)
@@ -67,6 +73,8 @@ class WorkerLayer:
     async def running(self, *, background: bool) -> AsyncIterator[None]:
         """Listen and serve while open; ``background``: also look for lost workers."""
         await self.news.open(self._hub)
+        with suppress(StoreUnavailable):  # made up for by the first claim
+            await self._permits.open()
         loops = [self.queue.run(), self.dispatcher.run(), self.audit.run()]
         if background:
             loops.append(self.leases.run())
@@ -153,6 +161,11 @@ class WorkerLayer:
         if not entries and before is None:
             await self.roster.get(worker_id)
         return entries
+
+    def with_default_mode(self, given: TaskInput) -> TaskInput:
+        """A new task that names no mode gets the one of the configuration."""
+        mode = self.settings.assign_mode
+        return given if mode == "external" else evolve(given, assign_mode=mode)
 
     # ── What the engine tells ──────────────────────────────────────────────────────────────────────────────────────
 

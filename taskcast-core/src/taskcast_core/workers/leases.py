@@ -16,6 +16,7 @@ from taskcast_core.retries import postponed
 from taskcast_core.states import TERMINAL
 from taskcast_core.workers.claims import Computed, Current, Move, WorkerStore, check_owner, returned, walk
 from taskcast_core.workers.news import News
+from taskcast_core.workers.permits import Permits, is_permit
 from taskcast_core.workers.roster import Roster
 from taskcast_core.workers.settings import WorkerSettings
 
@@ -38,10 +39,11 @@ class Leases:
         move: Move,
         roster: Roster,
         news: News,
+        permits: Permits,
         settings: WorkerSettings,
     ) -> None:
         self._store, self._current, self._move, self._roster = store, current, move, roster
-        self._news, self._settings = news, settings
+        self._news, self._permits, self._settings = news, permits, settings
 
     async def run(self) -> None:
         """Look for ever."""
@@ -79,6 +81,10 @@ class Leases:
         return len(lost)
 
     async def _end(self, held: Assignment) -> None:
+        if is_permit(held):
+            if not await self._permits.look_at(held):
+                self._news.room()
+            return
         task = await self._task(held)
         if task is None or task.assignment_id != held.id:
             await self._free(held, task)
@@ -92,6 +98,7 @@ class Leases:
 
     async def _free(self, held: Assignment, task: Task | None) -> None:
         """End a lease that stands for nothing: an offer or a claim that was never finished, a task that has ended."""
+        await self._permits.give_back(held.id)
         await self._store.release_slot(held.id)
         self._news.worker_changed(held.worker_id)
         if task is not None and task.status == "pending":

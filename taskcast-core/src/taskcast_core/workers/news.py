@@ -42,6 +42,10 @@ class News:
         if (task.assign_mode or "external") != "external":
             self._ring(TASK_CHANNEL, task.id, task.status)
 
+    def room(self) -> None:
+        """Tasks that there was no room for can be claimed."""
+        self._ring(TASK_CHANNEL, "", "pending")
+
     def worker_changed(self, worker_id: str) -> None:
         """This worker can take more, or takes no more."""
         self._ring(WORKER_CHANNEL, worker_id, "pending")

@@ -11,6 +11,7 @@ from taskcast_core.models import MatchRule, Worker, WorkerStatus
 from taskcast_core.observers import Observers
 from taskcast_core.workers.audit import AuditLog
 from taskcast_core.workers.news import News
+from taskcast_core.workers.permits import PREFIX
 from taskcast_core.workers.settings import Registration, WorkerSettings
 
 FORGET_MS = 24 * 3600 * 1000
@@ -36,9 +37,11 @@ class Roster:
         """Make a worker known, or known again: its tasks are still its own if their leases have not run out.
 
         Raises:
-            InvalidInput: the capacity is not positive.
+            InvalidInput: the capacity is not positive, or the id is reserved.
         """
         check_capacity(wanted.capacity)
+        if wanted.worker_id is not None and wanted.worker_id.startswith(PREFIX):
+            raise InvalidInput([("workerId", "is reserved")])
         worker = Worker(
             id=wanted.worker_id or new_ulid(now),
             status="idle",
@@ -96,14 +99,17 @@ class Roster:
         Raises:
             WorkerNotFound.
         """
-        worker = await self._store.get_worker(worker_id)
+        worker = None if worker_id.startswith(PREFIX) else await self._store.get_worker(worker_id)
         if worker is None:
             raise WorkerNotFound(worker_id)
         return shown(worker)
 
     async def all(self) -> list[Worker]:
         """All workers, by id."""
-        return [shown(worker) for worker in await self._store.list_workers()]
+        return [shown(worker) for worker in await self._listed()]
+
+    async def _listed(self) -> list[Worker]:
+        return [worker for worker in await self._store.list_workers() if not worker.id.startswith(PREFIX)]
 
     async def heartbeat(self, worker_id: str) -> Worker:
         """A sign of life: extends the leases that it has confirmed, and brings it back online.
@@ -111,7 +117,8 @@ class Roster:
         Raises:
             WorkerNotFound.
         """
-        worker = await self._store.heartbeat(worker_id, self._settings.lease_ms)
+        is_reserved = worker_id.startswith(PREFIX)
+        worker = None if is_reserved else await self._store.heartbeat(worker_id, self._settings.lease_ms)
         if worker is None:
             raise WorkerNotFound(worker_id)
         if worker.status == "offline":
@@ -137,7 +144,7 @@ class Roster:
 
     async def look_for_silent_ones(self, now: int) -> None:
         """Mark workers that have not been heard of as offline; forget those that are long gone."""
-        for worker in await self._store.list_workers():
+        for worker in await self._listed():
             silent_ms = now - worker.last_heartbeat_at
             if worker.status == "offline":
                 if silent_ms > FORGET_MS and not worker.used_slots:

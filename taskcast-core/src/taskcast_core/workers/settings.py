@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import field, frozen
 
 from taskcast_core.models import AssignMode, ConnectionMode, DisconnectPolicy, MatchRule
@@ -16,6 +18,7 @@ class WorkerSettings:
 
     Attributes:
         assign_mode: of tasks that name none.
+        max_concurrent: tasks in workers' hands at a time. max_concurrent_by_type: the same for types that match.
         first_sign_ms: how soon a pull worker must show that the assignment has arrived.
     """
 
@@ -27,6 +30,8 @@ class WorkerSettings:
     disconnect_policy: DisconnectPolicy = "reassign"
     disconnect_grace_ms: int = 30_000
     first_sign_ms: int = 30_000
+    max_concurrent: int | None = None
+    max_concurrent_by_type: Mapping[str, int] = field(factory=dict)
 
     @property
     def lease_ms(self) -> int:
