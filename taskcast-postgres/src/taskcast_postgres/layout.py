@@ -23,7 +23,6 @@ _NAME = re.compile(r"(\d{4})_\w+\.sql")
 _REQUIRES = re.compile(r"-- requires: (\d+)\n")
 
 _TABLE = """
-CREATE SCHEMA IF NOT EXISTS taskcast;
 CREATE TABLE IF NOT EXISTS taskcast.migrations (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
@@ -95,6 +94,7 @@ class Migrations:
         for step in self._steps:
             async with self._database.transaction() as session:
                 await session.run("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", self._lock)
+                await self._make_schema(session)
                 await session.script(_TABLE)
                 if step in self._unapplied(await _applied(session)):
                     await session.script(step.text)
@@ -125,6 +125,12 @@ class Migrations:
             raise LayoutError(
                 f"the PostgreSQL tables are of layout {requires}, and this release knows up to {newest}; upgrade it"
             )
+
+    async def _make_schema(self, session: Session) -> None:
+        """Not ``IF NOT EXISTS``, for which PostgreSQL wants the right to make it also where it is there."""
+        name = self._database.options.schema
+        if not await session.row("SELECT 1 FROM pg_namespace WHERE nspname = %s", name):
+            await session.script(f'CREATE SCHEMA "{name}"')
 
     @property
     def _lock(self) -> str:

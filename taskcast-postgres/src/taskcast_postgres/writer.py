@@ -49,7 +49,12 @@ _BEGIN = f"""
 INSERT INTO taskcast.tasks (id, last_index, last_timestamp, kinds, {RECORD_COLUMNS})
 VALUES (%s, -1, 0, '[]', 0, 0, '[]', '', '', NULL, 0, '', '{{}}') ON CONFLICT (id) DO NOTHING
 """
-_ADVANCE = "UPDATE taskcast.tasks SET last_index = %s, last_timestamp = %s, kinds = coalesce(%s, kinds) WHERE num = %s"
+_ADVANCE = """
+UPDATE taskcast.tasks t SET last_index = n.last_index, last_timestamp = n.last_timestamp,
+    kinds = coalesce(n.kinds, t.kinds)
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[]) AS n (num, last_index, last_timestamp, kinds)
+WHERE t.num = n.num
+"""
 _REPLACE = (
     f"UPDATE taskcast.tasks SET ({RECORD_COLUMNS}) = ROW (%s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[]) WHERE num = %s"
 )
@@ -59,12 +64,17 @@ JOIN taskcast.series s ON s.task = asked.task AND s.id = asked.id
 LEFT JOIN taskcast.events e ON e.task = s.task AND e.idx = s.last_index
 """
 _SERIES = f"""
-INSERT INTO taskcast.series (task, {SERIES_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO taskcast.series (task, {SERIES_COLUMNS}) SELECT * FROM unnest(
+    %s::bigint[], %s::bytea[], %s::smallint[], %s::bigint[], %s::bytea[], %s::bytea[], %s::bigint[], %s::bigint[],
+    %s::text[], %s::bytea[])
 ON CONFLICT (task, id) DO UPDATE SET (mode, last_index, field, default_field, run, length, last_by_kind, data) =
     (excluded.mode, excluded.last_index, excluded.field, excluded.default_field, excluded.run, excluded.length,
      excluded.last_by_kind, excluded.data)
 """
-_TEXTS = "INSERT INTO taskcast.texts (task, series, run, starts_at, text) VALUES (%s, %s, %s, %s, %s)"
+_TEXTS = """
+INSERT INTO taskcast.texts (task, series, run, starts_at, text)
+SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[])
+"""
 _REMOVE = """
 DELETE FROM taskcast.events e USING unnest(%s::bigint[], %s::bigint[]) AS gone (task, idx)
 WHERE e.task = gone.task AND e.idx = gone.idx RETURNING e.task, e.idx, e.ts, e.kind
@@ -77,12 +87,18 @@ DELETE FROM taskcast.holes WHERE (task, last) IN (
     JOIN taskcast.holes h ON h.task = edge.task AND h.first = edge.idx + 1
 ) RETURNING task, {HOLE_COLUMNS}
 """
-_HOLES = f"INSERT INTO taskcast.holes (task, {HOLE_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+_HOLES = f"""
+INSERT INTO taskcast.holes (task, {HOLE_COLUMNS}) SELECT * FROM unnest(
+    %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::boolean[], %s::boolean[])
+"""
 _WITHIN_HOLES = """
 SELECT hole.task, hole.first, c.idx FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS hole (task, first, last)
 JOIN taskcast.checkpoints c ON c.task = hole.task AND c.idx > hole.first AND c.idx <= hole.last
 """
-_CHECKPOINTS = "INSERT INTO taskcast.checkpoints (task, idx, ts, counts) VALUES (%s, %s, %s, %s)"
+_CHECKPOINTS = """
+INSERT INTO taskcast.checkpoints (task, idx, ts, counts)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
+"""
 
 
 async def write(session: Session, batches: Sequence[ArchiveBatch], *, carefully: bool = False) -> list[Watermark]:
@@ -195,7 +211,7 @@ class _Writing:
             for task, *row in await self._session.rows(_TAKE_NEIGHBOURS, tasks, indexes, tasks, indexes):
                 holes[task].append(hole_of(tuple(row), kinds[task]))
         runs = {task: merged(found) for task, found in holes.items() if found}
-        await self._session.many(
+        await self._session.columns(
             _HOLES, [(task, *hole_row(hole, kinds[task])) for task, found in runs.items() for hole in found]
         )
         await self._mend_checkpoints([(task, hole.first, hole.last) for task, found in runs.items() for hole in found])
@@ -223,7 +239,7 @@ class _Writing:
                     (task, each.index, each.timestamp, pack_counts(each.counts))
                     for each in one.checkpoints(counts, holes.get(task, ()))
                 ]
-        await self._session.many(_CHECKPOINTS, rows)
+        await self._session.columns(_CHECKPOINTS, rows)
 
     # ── Advancing ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -245,11 +261,11 @@ class _Writing:
             if one.has_newer_record:
                 records.append((*record_row(one.batch.record, one.batch.segments, one.batch.rev), num))
             if one.fresh:
-                heads.append((one.last_index, one.last_timestamp, one.kinds.text() if one.has_new_kinds else None, num))
-        await self._session.many(_TEXTS, texts)
-        await self._session.many(_SERIES, series)
+                heads.append((num, one.last_index, one.last_timestamp, one.kinds.text() if one.has_new_kinds else None))
+        await self._session.columns(_TEXTS, texts)
+        await self._session.columns(_SERIES, series)
         await self._session.many(_REPLACE, records)
-        await self._session.many(_ADVANCE, heads)
+        await self._session.columns(_ADVANCE, heads)
         for one in self._stretches:
             if one.has_newer_record and one.known.state == "cold":
                 await replace_timers(self._session, one.known.num, one.batch.record)

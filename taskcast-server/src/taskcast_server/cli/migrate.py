@@ -35,6 +35,7 @@ def migrate(
     url: Annotated[str | None, typer.Option(help="Address of the database; from the configuration otherwise.")] = None,
     config: ConfigOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be applied.")] = False,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Bring the long-term store's tables up to date."""
@@ -46,7 +47,7 @@ def migrate(
         name = "No long-term store is configured" if selected is None else f"{selected.name} has no migrations"
         _tell(f"[taskcast] {name}; there is nothing to migrate.", [], output)
         return
-    asyncio.run(apply_migrations(opened, assume_yes=yes, output=output))
+    asyncio.run(apply_migrations(opened, assume_yes=yes, dry_run=dry_run, output=output))
 
 
 def migrations_of(selected: Selected) -> AbstractAsyncContextManager[Migrations] | None:
@@ -62,9 +63,9 @@ def migrations_of(selected: Selected) -> AbstractAsyncContextManager[Migrations]
 
 
 async def apply_migrations(
-    opened: AbstractAsyncContextManager[Migrations], *, assume_yes: bool, output: OutputFormat
+    opened: AbstractAsyncContextManager[Migrations], *, assume_yes: bool, output: OutputFormat, dry_run: bool = False
 ) -> None:
-    """Tell what is pending, ask, apply."""
+    """Tell what is pending, ask, apply; a dry run only tells."""
     async with opened as migrations:
         pending = await migrations.pending()
         if not pending:
@@ -74,6 +75,10 @@ async def apply_migrations(
             tell(f"[taskcast] {len(pending)} pending migration(s):")
             for name in pending:
                 tell(f"  {name}")
+        if dry_run:
+            if output is OutputFormat.JSON:
+                tell_json({"ok": True, "message": "Dry run.", "pending": list(pending)})
+            return
         confirm_or_fail("Apply them?", assume_yes=assume_yes)
         applied = await migrations.apply()
         _tell(f"[taskcast] Applied {len(applied)} migration(s) successfully.", applied, output)
