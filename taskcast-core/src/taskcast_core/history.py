@@ -18,6 +18,7 @@ from taskcast_core.entries import Entry
 from taskcast_core.filters import View
 from taskcast_core.models import Cursor
 from taskcast_core.presentation import accumulates
+from taskcast_core.series import SeriesState
 
 PAGE = 1000
 
@@ -80,9 +81,23 @@ async def _collapse(reader: LogReader, task_id: str, epoch: int, entries: Sequen
             shown.append(Delivery(entry, entry.index))
         elif entry.series_id not in seen:
             seen.add(entry.series_id)
-            newest = max(states[entry.series_id].last_by_kind.values())
-            page = await reader.read(task_id, epoch=epoch, after=newest - 1, limit=1)
-            last = next(item for item in page.items if isinstance(item, Entry))
-            total = await reader.fold(task_id, entry.series_id, newest, epoch=epoch)
-            shown.append(Delivery(last.with_data(total), newest, is_snapshot=True))
+            last = await _newest(reader, task_id, epoch, states.get(entry.series_id)) or _last_of(
+                entries, entry.series_id
+            )
+            total = await reader.fold(task_id, entry.series_id, last.index, epoch=epoch)
+            shown.append(Delivery(last.with_data(total), last.index, is_snapshot=True))
     return shown
+
+
+async def _newest(reader: LogReader, task_id: str, epoch: int, state: SeriesState | None) -> Entry | None:
+    """The newest accumulate entry of a series; None where cleanup has removed it, or the series as such."""
+    if state is None:
+        return None
+    newest = max(state.last_by_kind.values())
+    page = await reader.read(task_id, epoch=epoch, after=newest - 1, before=newest + 1, limit=1)
+    item = page.items[0] if page.items else None
+    return item if isinstance(item, Entry) else None
+
+
+def _last_of(entries: Sequence[Entry], series_id: str) -> Entry:
+    return next(entry for entry in reversed(entries) if accumulates(entry) and entry.series_id == series_id)
