@@ -1,0 +1,34 @@
+"""The conformance suite, run as its users run it, against the server of this checkout."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUITE = Path(__file__).parents[1] / "conformance"
+TASKCAST = Path(sys.executable).with_name("taskcast")
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("storage", ["memory", "sqlite"])
+def test_the_whole_suite_passes(storage: str, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "pytest", str(SUITE), "-q", "--no-header", "--storage", storage,
+        "-c", str(SUITE / "pytest.ini"), "--rootdir", str(SUITE), f"--basetemp={tmp_path / 'suite'}",
+        "-p", "no:xdist", "-p", "no:randomly", "-p", "no:cacheprovider",
+        "--launch", f"{TASKCAST} start -c {{config}} -p {{port}}",
+    ]  # fmt: skip
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST_", "TASKCAST_", "REDIS_URL", "POSTGRES_URL"))
+    }
+    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=380, check=False)
+    summary = re.search(r"CONFORMANCE: (\d+) passed, (\d+) failed", done.stdout)
+    assert summary, done.stdout + done.stderr
+    assert int(summary.group(2)) == 0, done.stdout[-20_000:]
+    assert int(summary.group(1)) > 150
+    assert done.returncode == 0
