@@ -240,8 +240,9 @@ async def test_one_of_sixteen_claims_wins_on_three_nodes(scale: Scale) -> None:
         assert sum([worker.used_slots for worker in await rooms[0].workers.roster.all()]) == scale(100, 1000)
 
 
-async def test_accepting_twice_at_once_is_accepting_once() -> None:
-    async with nodes(2, PATIENT) as (here, there):
+@pytest.mark.parametrize("bound", [None, 10])
+async def test_accepting_twice_at_once_is_accepting_once(bound: int | None) -> None:
+    async with nodes(2, evolve(PATIENT, max_concurrent=bound)) as (here, there):
         _, socket = await connect(here, "w")
         for number in range(50):
             task = await there.task(assign_mode="ws-offer", cost=2)
@@ -252,6 +253,8 @@ async def test_accepting_twice_at_once_is_accepting_once() -> None:
             )  # fmt: skip
             won = [each for each in results if isinstance(each, Task)]
             assert len(won) == 1 and won[0].assignment_id == socket.offers[-1][1]
+            taken = await here.engine.store.assignments()  # type: ignore[attr-defined]
+            assert len(taken) == (1 if bound is None else 2)
             assert await here.slots("w") == 2, "the loser must not end what the winner holds"
             await here.engine.transition_task(task.id, "running", assignment_id=won[0].assignment_id)
             await here.engine.transition_task(task.id, "completed", assignment_id=won[0].assignment_id)

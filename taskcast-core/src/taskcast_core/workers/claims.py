@@ -111,7 +111,7 @@ class Claims:
         if held is None:
             raise ClaimFailed("Claim failed (concurrent modification)")
         if not await self._permits.take(stored.task, held.id):
-            await self._store.release_slot(held.id)
+            await self._free_unless_owned(task_id, held.id)
             raise ClaimFailed("Too many tasks are running")
         try:
             committed = await self._move(task_id, lambda task, now: _assigned(task, held, now), is_quiet=True)
@@ -198,7 +198,8 @@ class Claims:
             return False
         if self._observers.task_declined:
             worker = await self._store.get_worker(worker_id)
-            self._observers.task_declined(task=committed.stored.task, worker=worker, blacklisted=blacklist)
+            if worker is not None:
+                self._observers.task_declined(task=committed.stored.task, worker=worker, blacklisted=blacklist)
         self._audit.add(worker_id, "task_declined", taskId=task_id)
         return True
 

@@ -35,6 +35,11 @@ def matches(worker: Worker, task: Task) -> bool:
     )
 
 
+def has_room(worker: Worker) -> bool:
+    """Whether the worker can take anything at all now."""
+    return worker.status in ("idle", "busy") and worker.used_slots < worker.capacity
+
+
 def is_available(worker: Worker, task: Task) -> bool:
     """Whether the worker may be given the task now."""
     fits = worker.used_slots + cost_of(task) <= worker.capacity

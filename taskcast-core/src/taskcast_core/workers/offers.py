@@ -142,6 +142,8 @@ class Dispatcher:
         async for page in self._claims.queued(SOCKET_MODES):
             if workers is None:
                 workers = [w for w in await self._store.list_workers() if w.connection_mode == "websocket"]
+            if not any(worker.id in self._sockets and matching.has_room(worker) for worker in workers):
+                return
             for task in page:
                 if task.assign_mode == "ws-race":
                     self._announce(task, workers)

@@ -81,6 +81,8 @@ class Permits:
         )
         if await self._store.reserve_slot(wanted):
             return True
+        if any(held.id == wanted.id for held in await self._store.assignments(task_id=wanted.task_id)):
+            return True  # taken before: a worker accepts twice at once
         if await self._store.get_worker(row.name) is not None:
             return False
         await self.open()  # the store has been emptied
