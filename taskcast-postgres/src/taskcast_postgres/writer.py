@@ -13,11 +13,13 @@ from typing import Any
 
 from taskcast_core.contracts.long_term import ArchiveBatch, Watermark
 from taskcast_core.entries import Hole
-from taskcast_core.errors import StorageIntegrityError
+from taskcast_core.errors import StorageIntegrityError, StoreUnavailable
 from taskcast_core.series import SeriesState
 from taskcast_postgres.counting import counts_before
 from taskcast_postgres.database import Row, Session
 from taskcast_postgres.events import insert_events
+from taskcast_postgres.failures import BUSY
+from taskcast_postgres.health import DEPENDENCY
 from taskcast_postgres.keeping import replace_timers
 from taskcast_postgres.rows import (
     HOLE_COLUMNS,
@@ -38,6 +40,9 @@ from taskcast_postgres.rows import (
     unpack_segments,
 )
 from taskcast_postgres.stretch import Known, Stretch, hole_of_one
+
+_BEGINNINGS = 5
+"""A task's row may be deleted between our seeing that it is there and our locking it: at most so often in one write."""
 
 _LOCK = """
 SELECT t.id, t.num, t.epoch, t.rev, t.last_index, t.last_timestamp, t.segments, t.kinds, t.state, d.epoch
@@ -152,9 +157,14 @@ class _Writing:
         """The tasks' rows, and the tombstones of those that have one."""
         ids = sorted(pack(batch.task_id) for batch in self._batches)
         rows = await self._session.rows(_LOCK, ids)
-        if missing := sorted(set(ids) - {row[0] for row in rows}):
+        for _ in range(_BEGINNINGS):
+            missing = sorted(set(ids) - {row[0] for row in rows})
+            if not missing:
+                break
             await self._session.many(_BEGIN, [(task_id,) for task_id in missing])
             rows += await self._session.rows(_LOCK, missing)
+        else:
+            raise StoreUnavailable(DEPENDENCY, BUSY)
         deleted = {unpack(row[0]): row[9] for row in rows if row[9] is not None}
         known = {unpack(task_id): _known(row) for task_id, *row in rows}
         if unwanted := [one.num for task_id, one in known.items() if not one.epoch and self._is_dead(task_id, deleted)]:
