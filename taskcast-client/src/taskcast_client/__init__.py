@@ -8,7 +8,8 @@ from taskcast_client.producer import TaskRun, TextWriter
 from taskcast_client.retries import RetryPolicy
 from taskcast_client.sending import Coalescing
 from taskcast_client.stream import Subscription, TaskStream, TextStream
-from taskcast_client.sync import SyncTaskcastClient
+from taskcast_client.sync import SyncTaskcastClient, SyncTaskRun
+from taskcast_client.worker import TaskcastWorker
 
 __all__ = [
     "ClientError",
@@ -22,6 +23,7 @@ __all__ = [
     "RetryPolicy",
     "StreamInterrupted",
     "Subscription",
+    "SyncTaskRun",
     "SyncTaskcastClient",
     "Task",
     "TaskArchive",
@@ -31,6 +33,7 @@ __all__ = [
     "TaskStream",
     "TaskcastClient",
     "TaskcastServerClient",
+    "TaskcastWorker",
     "TextStream",
     "TextWriter",
     "Token",

@@ -444,6 +444,20 @@ def pull_task(
     return Call("GET", "/workers/pull", read, query=_query(query), extra_s=timeout_ms / 1000)
 
 
+def send_heartbeat(worker_id: str, task_ids: Iterable[str] | None = None) -> Call[list[str]]:
+    """Say that a worker lives, and has these tasks; returns those that are not its own any more.
+
+    Raises:
+        WorkerNotFound: the server does not know it (any more). NotFound: the server has no such thing.
+    """
+    body = None if task_ids is None else dumps({"taskIds": list(task_ids)})
+
+    def read(reply: Reply) -> list[str]:
+        return [str(each) for each in _list_in(reply, "cancelled")]
+
+    return Call("POST", f"{_worker(worker_id)}/heartbeat", read, body=body)
+
+
 def decline_task(task_id: str, worker_id: str, *, blacklist: bool = False) -> Call[None]:
     """Give an assigned task back; ``blacklist``: never offer it to this worker again."""
     body = {"workerId": worker_id, "blacklist": blacklist}

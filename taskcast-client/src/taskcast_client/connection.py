@@ -22,6 +22,7 @@ Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
 DEFAULT_URL = "http://localhost:3721"
 SERVICE_KEY_HEADER = "X-Taskcast-Service-Key"
+_HTTP_ONLY = frozenset({"accept", "accept-encoding", "connection", "user-agent", "host"})
 _WORTH_REPEATING = frozenset({429, 502, 503, 504})
 
 
@@ -42,6 +43,7 @@ class Connection:
         self.retry = retry or RetryPolicy()
         self._timeout_s = timeout_s
         self._token = _TokenSource(token)
+        self._last_token: str | None = None
         own = {} if service_key is None else {SERVICE_KEY_HEADER: service_key}
         # Streams and long polls live long: a pool that counts them against a bound would starve everything else.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
@@ -56,6 +58,18 @@ class Connection:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+
+    async def socket_address(self, path: str) -> tuple[str, dict[str, str]]:
+        """Where a WebSocket of this server is, and the headers that say who asks."""
+        url = httpx.URL(str(self._http.base_url).rstrip("/") + path)
+        url = url.copy_with(scheme="wss" if url.scheme == "https" else "ws")
+        named = {name: value for name, value in self._http.headers.items() if name not in _HTTP_ONLY}
+        self._last_token = await self._token.current()
+        return str(url), {**named, **_bearer(self._last_token)}
+
+    def renew_token(self) -> bool:
+        """The token of the last `socket_address` was not taken. Whether asking for another makes sense."""
+        return self._token.refuse(self._last_token)
 
     async def run(self, call: Call[R]) -> R:
         """Make one call: with a fresh token if need be, again where that is safe and promising.

@@ -138,6 +138,10 @@ class TaskRun:
         await self._move("cancelled", error=None if reason is None else TaskError(reason, "cancelled"))
         self._is_over = True
 
+    def let_go(self) -> None:
+        """Leave the task to somebody else: leaving the block will neither send what waits nor end the task."""
+        self._is_over = True
+
     async def _move(
         self, status: TaskStatus, *, result: JsonObject | None = None, error: TaskError | None = None
     ) -> None:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import httpx
 
@@ -33,6 +33,24 @@ from taskcast_client.verbs import Verbs
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Runs coroutines on an event loop, for a caller that is not on it."""
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        """Run to the end, and wait for it."""
+
+
+class RunningLoop:
+    """A loop that runs already, on another thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine there, and wait for it here."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 class _Loop:
@@ -286,7 +304,7 @@ class SyncTextStream(_SyncIterator[str]):
 class SyncTaskRun:
     """`TaskRun`, blocking; nothing but entering, leaving and ``flush`` waits for the network."""
 
-    def __init__(self, loop: _Loop, run: TaskRun) -> None:
+    def __init__(self, loop: Runner, run: TaskRun) -> None:
         self._loop, self._run = loop, run
 
     @property
@@ -298,6 +316,11 @@ class SyncTaskRun:
     def task(self) -> Task:
         """The task as the server last described it to this run."""
         return self._run.task
+
+    @property
+    def params(self) -> JsonObject:
+        """What the task was created with."""
+        return self._run.params
 
     @property
     def result(self) -> JsonObject | None:
@@ -370,7 +393,7 @@ class SyncTaskRun:
 class SyncTextWriter:
     """`TextWriter`, blocking."""
 
-    def __init__(self, loop: _Loop, writer: TextWriter) -> None:
+    def __init__(self, loop: Runner, writer: TextWriter) -> None:
         self._loop, self._writer = loop, writer
 
     def write(self, text: str) -> None:

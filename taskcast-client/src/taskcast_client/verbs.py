@@ -84,6 +84,7 @@ class Verbs:
     delete_worker = Verb(calls.delete_worker)
     get_worker_events = Verb(calls.get_worker_events)
     pull_task = Verb(calls.pull_task)
+    send_heartbeat = Verb(calls.send_heartbeat)
     decline_task = Verb(calls.decline_task)
     get_server_info = Verb(calls.get_server_info)
     get_health = Verb(calls.get_health)
