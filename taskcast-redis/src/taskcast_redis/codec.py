@@ -1,0 +1,192 @@
+"""Records, logs and series as the scripts take and give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from taskcast_core import wire
+from taskcast_core.contracts.task_log import Record, Segment, Stored, TimerKind
+from taskcast_core.entries import Entry, Hole, Origin, draft_of
+from taskcast_core.filters import View
+from taskcast_core.machine import Kind
+from taskcast_core.models import Level, Priority, SeriesMode, Task
+from taskcast_core.series import SeriesState
+from taskcast_redis.connection import Argument
+from taskcast_redis.keys import given, pack, unpack
+
+Reply = list[Any]
+
+PRIORITIES: dict[Priority, int] = {"critical": 0, "high": 1, "normal": 2, "low": 3}
+MODES: dict[str, SeriesMode] = {"a": "accumulate", "l": "latest", "k": "keep-all"}
+_OPTIONAL = ("type", "aid")
+LETTERS: dict[SeriesMode, str] = {mode: letter for letter, mode in MODES.items()}
+
+
+# ── Records ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pack_record(record: Record) -> bytes:
+    """A record as JSON."""
+    fields = {"task": wire.to_wire(record.task), "timers": dict(record.timers), "lanes": list(record.lanes)}
+    return wire.dumps(fields | ({} if record.cleaned is None else {"cleaned": record.cleaned}))
+
+
+def unpack_record(text: bytes) -> Record:
+    """``pack_record`` read back."""
+    value = wire.loads(text)
+    timers = cast(dict[TimerKind, int], value["timers"])
+    return Record(wire.from_wire(value["task"], Task), timers, tuple(value["lanes"]), value.get("cleaned"))
+
+
+def task_of(record: bytes) -> Task:
+    """Only the task of a record."""
+    return wire.from_wire(wire.loads(record)["task"], Task)
+
+
+def record_fields(record: Record) -> dict[str, Argument | None]:
+    """A record and what it is found by; None where there is nothing."""
+    task = record.task
+    return {
+        "rec": pack_record(record),
+        "status": task.status,
+        "type": None if task.type is None else pack(task.type),
+        "cr": task.created_at,
+        "aid": None if task.assignment_id is None else pack(task.assignment_id),
+        "mode": task.assign_mode or "external",
+        "pri": PRIORITIES[task.priority or "normal"],
+        "lanes": " ".join(record.lanes),
+        "timers": " ".join(f"{kind} {at}" for kind, at in sorted(record.timers.items())),
+    }
+
+
+def record_arguments(record: Record) -> list[Argument]:
+    """What ``take_record`` takes."""
+    arguments: list[Argument] = []
+    for name, value in record_fields(record).items():
+        if name in _OPTIONAL:
+            arguments.append(given(value))
+        else:
+            assert value is not None, name
+            arguments.append(value)
+    return arguments
+
+
+def segments_of(text: bytes) -> tuple[Segment, ...]:
+    """Segments from their numbers."""
+    numbers = [int(word) for word in text.split()]
+    return tuple(Segment(*numbers[at : at + 3]) for at in range(0, len(numbers), 3))
+
+
+def segments_text(segments: Sequence[Segment]) -> str:
+    """``segments_of`` read back."""
+    return " ".join(f"{one.first} {one.epoch} {one.salt}" for one in segments)
+
+
+def stored_of(reply: Reply, record: Record | None = None) -> Stored:
+    """A task from what ``stored`` gives; ``record``: where the reply has none."""
+    if reply[0] is not None:
+        record = unpack_record(reply[0])
+    assert record is not None, "neither the reply nor the caller has the record"
+    return Stored(record, segments_of(reply[1]), reply[2], reply[3], reply[4], reply[5])
+
+
+# ── Log ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pairs(flat: Sequence[Any]) -> dict[Any, Any]:
+    """A flat list of keys and values as a mapping."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def kind_text(type_: str, level: str) -> bytes:
+    """A kind as the scripts have it."""
+    return b"%b %b" % (level.encode(), pack(type_))
+
+
+def kinds_of(flat: Sequence[bytes]) -> dict[int, Kind]:
+    """Numbers of kinds, from the flat D:k."""
+    found: dict[int, Kind] = {}
+    for text, number in pairs(flat).items():
+        level, _, type_ = text.partition(b" ")
+        found[int(number)] = (unpack(type_), cast(Level, level.decode()))
+    return found
+
+
+class LogNames:
+    """What the numbers in one log's entries mean, and to whom they belong."""
+
+    def __init__(self, task_id: str, segments: Sequence[Segment], kinds: Mapping[int, Kind]) -> None:
+        self.kinds = kinds
+        self._origins = [(one.first, Origin(task_id, one.epoch, one.salt)) for one in reversed(segments)]
+
+    def origin(self, index: int) -> Origin:
+        """Of the entry at an index."""
+        return next((origin for first, origin in self._origins if first <= index), self._origins[-1][1])
+
+    def entry(self, raw: Reply) -> Entry:
+        """An entry from a line of the stream."""
+        index = int(raw[0].partition(b"-")[0]) - 1
+        fields = pairs(raw[1])
+        timestamp, kind, *rest = fields[b"m"].split()
+        type_, level = self.kinds[int(kind)]
+        run = end = mode = None
+        if rest:
+            mode = MODES[rest[0].decode()]
+            if len(rest) > 1:
+                run, end = int(rest[1]), int(rest[2])
+        series, given_id = fields.get(b"s"), fields.get(b"g")
+        return Entry.stored(
+            self.origin(index), index, int(timestamp), fields[b"x"], type=type_, level=level,
+            series_id=None if series is None else unpack(series), series_mode=mode,
+            given_id=None if given_id is None else unpack(given_id),
+            run=run, end=None if end == -1 else end,
+        )  # fmt: skip
+
+    def hole(self, raw: Reply) -> Hole:
+        """A hole from its numbers."""
+        first, last, first_timestamp, last_timestamp, cut, lost, counts = raw
+        named = {self.kinds[int(kind)]: int(n) for kind, n in pairs(counts).items()}
+        return Hole(first, last, first_timestamp, last_timestamp, named, bool(cut), bool(lost))
+
+
+def part_of(hole: Hole, start: int, stop: int) -> Hole:
+    """The part of a hole within [start, stop): its entries count at its end."""
+    first, last = max(hole.first, start), min(hole.last, stop - 1)
+    if (first, last) == (hole.first, hole.last):
+        return hole
+    has_end = last == hole.last
+    return Hole(
+        first, last,
+        hole.first_timestamp if first < hole.last else hole.last_timestamp,
+        hole.last_timestamp if has_end else hole.first_timestamp,
+        hole.counts if has_end else {}, hole.cut_series, hole.lost_series,
+    )  # fmt: skip
+
+
+def series_of(raw: Reply, kinds: Mapping[int, Kind]) -> tuple[str, SeriesState]:
+    """A series' id and state, from a line of ``series_all``."""
+    series_id, mode, last, field, default, run, length, text, by_kind = raw
+    return unpack(series_id), SeriesState(
+        MODES[mode.decode()],
+        last,
+        None if field is None else unpack(field),
+        None if default is None else unpack(default),
+        run,
+        None if length < 0 else length,
+        draft_data(text),
+        {kinds[int(kind)]: index for kind, index in pairs(by_kind).items()},
+    )
+
+
+def draft_data(text: bytes) -> Any:
+    """The payload in an entry's text."""
+    value = wire.loads(text)
+    return draft_of(value).data if "type" in value else value["data"]
+
+
+def view_arguments(view: View) -> list[Argument]:
+    """What ``take_view`` takes."""
+    levels: list[Argument] = [-1] if view.levels is None else [len(view.levels), *view.levels]
+    types: list[Argument] = [-1] if view.types is None else [len(view.types), *map(pack, view.types)]
+    return ["1" if view.include_status else "0", *levels, *types]

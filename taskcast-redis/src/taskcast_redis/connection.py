@@ -1,0 +1,301 @@
+"""The way to Redis for commands: one script call per verb, a heartbeat, the store's time, and failing fast."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from redis import exceptions as driver
+from redis.asyncio import Redis, RedisCluster
+
+from taskcast_core.backoff import Backoff
+from taskcast_core.errors import ConfigError, StoreUnavailable
+from taskcast_redis.failures import COMMAND, TROUBLE, is_mistake, kind_of, unavailable
+from taskcast_redis.health import Dependency
+from taskcast_redis.keys import DEFAULT_SHARDS, LAYOUT_VERSION, Keys, layout_key
+from taskcast_redis.options import RedisOptions
+from taskcast_redis.scripts import script
+from taskcast_redis.topology import Client, make_client
+
+_log = logging.getLogger(__name__)
+
+Argument = bytes | str | int
+LAYOUT_CHECK_EVERY = 20
+"""Heartbeats between two looks at the layout's version; a server that was emptied gets it anew."""
+
+
+class RedisConnection:
+    """Commands to one Redis, Sentinel-watched master or Cluster.
+
+    Attributes:
+        keys: the key space, known once connected. health: of this connection. persistence: what an acknowledgement
+        survives. stores, broadcasts: open users of this connection.
+    """
+
+    def __init__(self, options: RedisOptions, client: Client | None = None) -> None:
+        self.options = options
+        self._owns_client = client is None
+        self.client: Client = make_client(options) if client is None else client
+        self.health = Dependency(COMMAND)
+        self.keys = Keys(options.prefix, options.shards or DEFAULT_SHARDS)
+        self.persistence = ""
+        self.stores = self.broadcasts = 0
+        self._room = asyncio.Semaphore(options.max_connections)
+        self._anchor = (time.monotonic(), time.time() * 1000)
+        self._beat: asyncio.Task[None] | None = None
+        self._doubt = asyncio.Event()
+        self._users = 0
+
+    # ── Life ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self) -> Self:
+        """Connect, and check that this Redis can be worked with; nested use shares the connection.
+
+        Raises:
+            StoreUnavailable: not reachable within ``start_timeout_ms``. ConfigError: reachable, but not fit.
+        """
+        self._users += 1
+        if self._users == 1:
+            try:
+                await self._start()
+            except BaseException:
+                await self.__aexit__(None, None, None)
+                raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if self._users:
+            return
+        if self._beat is not None:
+            self._beat.cancel()
+            await asyncio.gather(self._beat, return_exceptions=True)
+            self._beat = None
+        if self._owns_client:
+            with contextlib.suppress(*TROUBLE):
+                await self.client.aclose()
+
+    async def _start(self) -> None:
+        options = self.options
+        if _decodes(self.client):
+            raise ConfigError("the Redis client decodes replies; make it with decode_responses=False")
+        backoff = Backoff(first_s=options.retry_first_ms / 1000, most_s=options.retry_most_ms / 1000)
+        deadline = time.monotonic() + options.start_timeout_ms / 1000
+        while True:
+            try:
+                await self._sync()
+                break
+            except TROUBLE as error:
+                wait = backoff.next_s()
+                if kind_of(error) == "authentication" or time.monotonic() + wait > deadline:
+                    self.health.is_away(kind_of(error), state="unhealthy")
+                    raise unavailable(error) from error
+                self.health.is_away(kind_of(error), next_retry_s=wait)
+                await asyncio.sleep(wait)
+        try:
+            await self._check_server()
+            await self._check_layout()
+        except TROUBLE as error:
+            raise unavailable(error) from error
+        self.health.is_back()
+        self._beat = asyncio.get_running_loop().create_task(self._beat_forever())
+
+    # ── What kind of Redis ────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether keys of different shards may live on different servers."""
+        return isinstance(self.client, RedisCluster)
+
+    @property
+    def rings(self) -> bool:
+        """Whether a store and a broadcast share this connection, so that commits ring by themselves."""
+        return self.stores > 0 and self.broadcasts > 0
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """The tags of all shards, those together that one call may name."""
+        tags = self.keys.tags
+        return [[tag] for tag in tags] if self.is_cluster else [tags]
+
+    async def _info(self, section: str) -> list[dict[str, Any]]:
+        if isinstance(self.client, RedisCluster):
+            found = await self.client.info(section, target_nodes=RedisCluster.PRIMARIES)
+            nodes = [found] if section in found or "redis_version" in found else list(found.values())
+            return [node for node in nodes if isinstance(node, dict)]
+        return [await self.client.info(section)]
+
+    async def _check_server(self) -> None:
+        for memory in await self._info("memory"):
+            policy = memory.get("maxmemory_policy", "noeviction")
+            if policy != "noeviction":
+                raise ConfigError(
+                    f'Redis evicts keys when memory is short (maxmemory-policy is "{policy}"), which would lose '
+                    'tasks silently; set it to "noeviction"'
+                )
+        self.persistence = _persistence(await self._info("persistence"))
+
+    async def _check_layout(self) -> None:
+        """Note version and number of shards at the first start; from then on they stand.
+
+        Raises:
+            ConfigError: what is stored there is of another layout.
+        """
+        key, wanted = layout_key(self.keys.prefix), self.options.shards
+        client: Any = self.client
+        await client.hsetnx(key, "version", LAYOUT_VERSION)
+        await client.hsetnx(key, "shards", wanted or self.keys.shards)
+        version, shards = await client.hmget(key, "version", "shards")
+        if version != b"%d" % LAYOUT_VERSION:
+            raise ConfigError(
+                f'the Redis keys under "{self.keys.prefix}" are of layout {version.decode()}; '
+                f"this release reads layout {LAYOUT_VERSION}"
+            )
+        if wanted is not None and int(shards) != wanted:
+            raise ConfigError(
+                f'the Redis keys under "{self.keys.prefix}" are spread over {int(shards)} shards, not {wanted}; '
+                "that cannot be changed"
+            )
+        self.keys = Keys(self.keys.prefix, int(shards))
+
+    # ── Time and heartbeat ────────────────────────────────────────────────────────────────────────────────────────
+
+    def now_ms(self) -> int:
+        """The server's time, as of the last heartbeat and carried on since."""
+        then, server_ms = self._anchor
+        return int(server_ms + (time.monotonic() - then) * 1000)
+
+    async def _sync(self) -> None:
+        """Ask for the time, which is a sign of life, too."""
+        before = time.monotonic()
+        limit = self.options.heartbeat_timeout_ms if self.health.is_healthy else self.options.connect_timeout_ms
+        async with asyncio.timeout(limit / 1000):
+            found: Any
+            if isinstance(self.client, RedisCluster):
+                found = await self.client.time(target_nodes=RedisCluster.PRIMARIES)
+                found = next(iter(found.values())) if isinstance(found, dict) else found
+            else:
+                found = await self.client.time()
+            seconds, micros = found
+        after = time.monotonic()
+        self._anchor = (after, int(seconds) * 1000 + int(micros) / 1000 + (after - before) * 500)
+
+    async def _beat_forever(self) -> None:
+        options = self.options
+        backoff = Backoff(first_s=options.retry_first_ms / 1000, most_s=options.retry_most_ms / 1000)
+        beats = 0
+        while True:
+            wait = options.heartbeat_ms / 1000
+            try:
+                await self._sync()
+                beats += 1
+                if not self.health.is_healthy or beats % LAYOUT_CHECK_EVERY == 0:
+                    await self._check_layout()
+                self.health.is_back()
+                backoff.reset()
+            except TROUBLE as error:
+                wait = backoff.next_s()
+                self.health.is_away(kind_of(error), next_retry_s=wait)
+                await self._drop_connections()
+            except ConfigError:
+                wait = options.retry_most_ms / 1000
+                self.health.is_away("layout", next_retry_s=wait, state="unhealthy")
+                _log.exception("this Redis can no longer be worked with")
+            await self._pause(wait)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait; cut short while healthy when somebody has reason to doubt it."""
+        self._doubt.clear()
+        if not self.health.is_healthy:
+            await asyncio.sleep(seconds)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._doubt.wait()
+
+    async def _drop_connections(self) -> None:
+        """Sockets that may be dead are not used again; calls that wait on them fail now."""
+        with contextlib.suppress(*TROUBLE):
+            if isinstance(self.client, Redis):
+                await self.client.connection_pool.disconnect(inuse_connections=True)
+
+    # ── Calls ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
+        """Call a verb's script once.
+
+        Raises:
+            StoreUnavailable: Redis is away (at once, if that is known), or did not answer in time.
+        """
+        chosen = script(name)
+
+        async def call(client: Any) -> Any:
+            try:
+                return await client.execute_command("EVALSHA", chosen.sha, len(keys), *keys, *arguments)
+            except driver.NoScriptError:
+                return await client.execute_command("EVAL", chosen.text, len(keys), *keys, *arguments)
+
+        return await self.guarded(call)
+
+    async def run_and_wait(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """``run``, acknowledged only once ``wait_replicas`` replicas have it.
+
+        Raises:
+            StoreUnavailable: too few replicas have it in time (kind ``replicas``); the outcome is unknown.
+        """
+        if not self.options.wait_replicas:
+            return await self.run(name, keys, arguments)
+        replicas, limit_ms = self.options.wait_replicas, self.options.command_timeout_ms // 2
+        chosen = script(name)
+
+        async def call(client: Any) -> Any:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.execute_command("EVALSHA", chosen.sha, len(keys), *keys, *arguments)
+            pipeline.execute_command("WAIT", replicas, limit_ms)
+            reply, copies = await pipeline.execute(raise_on_error=False)
+            if isinstance(reply, driver.NoScriptError):
+                await client.script_load(chosen.text)
+                return await call(client)
+            for each in (reply, copies):
+                if isinstance(each, Exception):
+                    raise each
+            if copies < replicas:
+                raise StoreUnavailable(COMMAND, "replicas")
+            return reply
+
+        return await self.guarded(call)
+
+    async def guarded(self, call: Callable[[Any], Any]) -> Any:
+        """Talk to the client within the bounds of time and number; trouble becomes StoreUnavailable."""
+        if not self.health.is_healthy:
+            raise StoreUnavailable(COMMAND, self.health.error_kind or "unavailable")
+        limit_s = (self.options.connect_timeout_ms + self.options.command_timeout_ms) / 1000
+        try:
+            async with asyncio.timeout(limit_s), self._room:
+                return await call(self.client)
+        except TROUBLE as error:
+            if is_mistake(error):
+                raise
+            self._doubt.set()
+            raise unavailable(error) from error
+
+
+def _decodes(client: Client) -> bool:
+    encoder: Any = client.encoder if isinstance(client, RedisCluster) else client.get_encoder()  # type: ignore[no-untyped-call]
+    return bool(encoder.decode_responses)
+
+
+def _persistence(nodes: Sequence[dict[str, Any]]) -> str:
+    """What an acknowledgement survives, for people."""
+    if all(node.get("aof_enabled") for node in nodes):
+        return "in Redis, logged to its append-only file (appendfsync decides what a power cut takes)"
+    if any(node.get("rdb_saves") or node.get("rdb_last_save_time") for node in nodes):
+        return "in Redis' memory; a crash of Redis takes what came after its last snapshot, if it makes any"
+    return "in Redis' memory only"

@@ -1,0 +1,79 @@
+"""Which shard a task lives in, and the names of channels. The names of keys stand in ``lua/base.lua``."""
+
+from __future__ import annotations
+
+from binascii import crc32
+
+from attrs import frozen
+
+LAYOUT_VERSION = 1
+"""Of keys and values; a node refuses to work on another one."""
+
+DEFAULT_SHARDS = 16
+
+
+def pack(text: str) -> bytes:
+    """Free text as Redis has it; lone surrogates survive."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def unpack(raw: bytes) -> str:
+    """``pack`` read back."""
+    return raw.decode("utf-8", "surrogatepass")
+
+
+def given(value: str | bytes | int | None) -> bytes:
+    """An optional argument of a script: nothing, or ``=`` and the value."""
+    if value is None:
+        return b""
+    if isinstance(value, str):
+        value = pack(value)
+    return b"=%b" % value if isinstance(value, bytes) else b"=%d" % value
+
+
+@frozen
+class Keys:
+    """The key space of one prefix."""
+
+    prefix: str
+    shards: int
+
+    @property
+    def layout(self) -> str:
+        """Where version and number of shards are kept."""
+        return layout_key(self.prefix)
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags of all shards."""
+        return [self.tag(number) for number in range(self.shards)]
+
+    @property
+    def workers(self) -> str:
+        """The tag of workers, assignments and dead letters."""
+        return f"{{{self.prefix}:w}}"
+
+    def tag(self, number: int) -> str:
+        """The hash tag of a shard."""
+        return f"{{{self.prefix}:{number:02}}}"
+
+    def shard_of(self, name: str) -> int:
+        """The shard of a task or an idempotency key."""
+        return crc32(pack(name)) % self.shards
+
+    def of(self, name: str) -> str:
+        """The tag of a task or an idempotency key."""
+        return self.tag(self.shard_of(name))
+
+    def bell(self, channel: str) -> bytes:
+        """The pub/sub channel of a task."""
+        return b"%b:b:%b" % (pack(self.of(channel)), pack(channel))
+
+    def all_bells(self) -> list[bytes]:
+        """The channels that carry the bells of all tasks, one per shard."""
+        return [pack(f"{tag}:a") for tag in self.tags]
+
+
+def layout_key(prefix: str) -> str:
+    """Where version and number of shards of a prefix are kept."""
+    return f"{{{prefix}}}:layout"

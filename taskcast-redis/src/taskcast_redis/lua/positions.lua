@@ -1,0 +1,158 @@
+-- Filtered positions and holes. A checkpoint at every multiple of SPAN says how many entries of each kind stand before
+-- it. A removed entry counts at the last index of its hole: where exactly it stood there is not kept.
+local SPAN = 1000
+
+local function add(total, more)
+  for kind, n in pairs(more) do total[kind] = (total[kind] or 0) + n end
+end
+
+local function totals(t)
+  local found, raw = {}, call('HGETALL', t.data .. ':n')
+  for i = 1, #raw, 2 do found[tonumber(raw[i])] = tonumber(raw[i + 1]) end
+  return found
+end
+
+local function hole_get(t, last)
+  local h = cmsgpack.unpack(call('HGET', t.data .. ':d', int(last)))
+  return {first = h[1], last = tonumber(last), ft = h[2], lt = h[3], cut = h[4], lost = h[5], counts = h[6]}
+end
+
+local function hole_put(t, h)
+  call('ZADD', t.data .. ':h', h.last, int(h.last))
+  call('HSET', t.data .. ':d', int(h.last), cmsgpack.pack({h.first, h.ft, h.lt, h.cut, h.lost, h.counts}))
+end
+
+local function hole_drop(t, last)
+  call('ZREM', t.data .. ':h', int(last))
+  call('HDEL', t.data .. ':d', int(last))
+end
+
+-- The hole in which an index lies, or the next one behind it.
+local function hole_from(t, index)
+  local last = call('ZRANGEBYSCORE', t.data .. ':h', int(index), '+inf', 'LIMIT', 0, 1)[1]
+  return last and hole_get(t, last)
+end
+
+local function checkpoint(t, index)
+  if index <= t.fi then
+    local base = t.fi > 0 and call('HGET', t.data .. ':c', 'base')
+    return t.fi, base and cmsgpack.unpack(base) or {}
+  end
+  return index, cmsgpack.unpack(call('HGET', t.data .. ':c', int(index)))
+end
+
+-- How many entries of each kind stand below an index; and how many entries were looked at.
+local function counts_before(t, before)
+  if before > t.li then return totals(t), 0 end
+  local start, counts = checkpoint(t, before - before % SPAN)
+  local entries = before > start and call('XRANGE', t.data .. ':l', entry_id(start), entry_id(before - 1)) or {}
+  for _, entry in ipairs(entries) do
+    local kind = kind_of(fields_of(entry).m)
+    counts[kind] = (counts[kind] or 0) + 1
+  end
+  for _, last in ipairs(call('ZRANGEBYSCORE', t.data .. ':h', int(start), '(' .. int(before))) do
+    add(counts, hole_get(t, last).counts)
+  end
+  return counts, #entries
+end
+
+local function write_checkpoint(t, index, counts)
+  call('HSET', t.data .. ':c', int(index), cmsgpack.pack(counts))
+end
+
+local function put_run(t, run)
+  local settled = run.first  -- checkpoints up to here are as they have to be
+  local left = call('ZSCORE', t.data .. ':h', int(run.first - 1)) and hole_get(t, run.first - 1)
+  if left then
+    hole_drop(t, left.last)
+    settled, run.first, run.ft = left.last, left.first, left.ft
+    add(run.counts, left.counts)
+    run.cut, run.lost = math.max(run.cut, left.cut), math.max(run.lost, left.lost)
+  end
+  local right = hole_from(t, run.last + 1)
+  if right and right.first == run.last + 1 then
+    hole_drop(t, right.last)
+    run.last, run.lt = right.last, right.lt
+    add(run.counts, right.counts)
+    run.cut, run.lost = math.max(run.cut, right.cut), math.max(run.lost, right.lost)
+  end
+  hole_put(t, run)
+  -- Entries of a hole count at its end: a checkpoint inside says what there is before the hole.
+  local boundary = settled - settled % SPAN + SPAN
+  if boundary <= run.last then
+    local counts = counts_before(t, run.first)
+    while boundary <= run.last do
+      if boundary > t.fi then write_checkpoint(t, boundary, counts) end
+      boundary = boundary + SPAN
+    end
+  end
+end
+
+-- Put holes where these entries, in index order, have been: {index, time, kind, cut, lost}.
+local function dig(t, removed)
+  local run
+  for _, one in ipairs(removed) do
+    if run and one[1] ~= run.last + 1 then
+      put_run(t, run)
+      run = nil
+    end
+    if not run then run = {first = one[1], ft = one[2], counts = {}, cut = 0, lost = 0} end
+    run.last, run.lt = one[1], one[2]
+    run.counts[one[3]] = (run.counts[one[3]] or 0) + 1
+    run.cut, run.lost = math.max(run.cut, one[4]), math.max(run.lost, one[5])
+  end
+  if run then put_run(t, run) end
+end
+
+-- A filter on types, levels and status events: takes its arguments, answers by kind ("level type").
+local function take_view()
+  local view = {status = arg() == '1'}
+  local levels, types = num(), nil
+  if levels >= 0 then
+    view.levels = {}
+    for _ = 1, levels do view.levels[arg()] = true end
+  end
+  types = num()
+  if types >= 0 then
+    view.types = {}
+    for i = 1, types do view.types[i] = arg() end
+  end
+  return view
+end
+
+local function type_matches(pattern, type)
+  if pattern == '*' or pattern == type then return true end
+  return string.sub(pattern, -2) == '.*' and string.sub(type, 1, #pattern - 1) == string.sub(pattern, 1, -2)
+end
+
+local function any_type(patterns, type)
+  if not patterns then return true end
+  for _, pattern in ipairs(patterns) do
+    if type_matches(pattern, type) then return true end
+  end
+  return false
+end
+
+local function sees(view, kind)
+  local level, type = string.match(kind, '^(%S+) (.*)$')
+  if not view.status and type == 'taskcast:status' then return false end
+  if view.levels and not view.levels[level] then return false end
+  return any_type(view.types, type)
+end
+
+-- Which kind numbers a view lets through.
+local function visible_kinds(t, view)
+  local found, raw = {}, call('HGETALL', t.data .. ':k')
+  for i = 1, #raw, 2 do
+    if sees(view, raw[i]) then found[tonumber(raw[i + 1])] = true end
+  end
+  return found
+end
+
+local function total_of(visible, counts)
+  local n = 0
+  for kind, count in pairs(counts) do
+    if visible[kind] then n = n + count end
+  end
+  return n
+end
