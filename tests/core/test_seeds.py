@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_embedded_mode_create_publish_complete() -> None:
-    """The example::
+    """The example, in TypeScript.
 
     import { TaskEngine, MemoryBroadcastProvider, MemoryShortTermStore } from '@taskcast/core'
 
@@ -95,7 +95,7 @@ async def test_the_same_objects_as_in_javascript() -> None:
 
 
 async def test_subscribing_with_callbacks() -> None:
-    """The example::
+    """The example, in TypeScript.
 
     await client.subscribe(taskId, {
       filter: { types: ['llm.*'], since: { index: 0 } },
@@ -122,7 +122,7 @@ async def test_subscribing_with_callbacks() -> None:
 
 
 async def test_hooks() -> None:
-    """The example::
+    """The example, in TypeScript.
 
     const hooks = createSentryHooks({ captureTaskFailures: true, captureTaskTimeouts: true })
     const engine = new TaskEngine({ broadcast, shortTermStore: shortTerm, hooks })
