@@ -71,7 +71,7 @@ def _operation(route: Route) -> Schema:
         "operationId": _operation_id(route),
         "summary": doc.summary,
         "tags": [doc.tag],
-        "responses": {str(status): _reply(doc.replies[status]) for status in sorted(doc.replies)},
+        "responses": {str(status): _reply(doc.replies[status], status) for status in sorted(doc.replies)},
     }
     parameters = [_path_parameter(each) for each in segments_of(route.path) if each.startswith("{")]
     parameters += [_parameter(each) for each in doc.parameters]
@@ -83,7 +83,7 @@ def _operation(route: Route) -> Schema:
         operation["security"] = [{"Bearer": []}]
         operation["description"] = f"Needs the scope `{route.scope}`."
     for status, text in _usual_errors(route).items():
-        operation["responses"].setdefault(status, _reply(text))
+        operation["responses"].setdefault(status, _reply(text, int(status)))
     return operation
 
 
@@ -117,10 +117,10 @@ def _parameter(parameter: Parameter) -> Schema:
     }
 
 
-def _reply(told: Any) -> Schema:
-    """A description alone is an error; with a schema it is a success."""
+def _reply(told: Any, status: int) -> Schema:
+    """A description alone is an error, or has no body; with a schema it is a success."""
     if isinstance(told, str):
-        return {"description": told, **({} if told == "it is gone" else _content("Error"))}
+        return {"description": told, **({} if status < 300 else _content("Error"))}
     description, schema, *media_type = told
     return {"description": description, **_content(schema, *media_type)}
 

@@ -239,7 +239,7 @@ ROUTES = (
         "GET", "/workers/pull", pull,
         Doc(
             "Wait for a task, and claim it", "Workers",
-            {200: ("the task; it is the worker's", "Task"), 204: "it is gone"},
+            {200: ("the task; it is the worker's", "Task"), 204: "none in time, or the worker takes none"},
             parameters=(
                 Parameter("workerId", "who pulls; an unknown worker is registered"),
                 Parameter("timeout", f"how long to wait: ms, {DEFAULT_PULL_MS} by default", schema=INTEGER),
