@@ -266,25 +266,35 @@ def test_a_polite_program_is_asked_first(server: TaskcastServer, terminals: Any)
     running.wait_for("asked")
 
 
-def test_a_killed_server_that_comes_back_has_every_line(own_server: TaskcastServer, terminals: Any) -> None:
-    count = 400
-    program = f"import time\nfor n in range({count}): print(n); time.sleep(0.02)"
+def test_a_killed_server_that_comes_back_has_every_line(
+    own_server: TaskcastServer, tmp_path: Path, terminals: Any
+) -> None:
+    stop = tmp_path / "stop"
+    program = (
+        "import itertools, os, time\nfor n in itertools.count():\n  print(n); time.sleep(0.02)\n"
+        f"  if os.path.exists({str(stop)!r}): break"
+    )
     running = terminals(own_server, "run", "--id", "survivor", "--", sys.executable, "-c", program)
     wait_for_line(own_server, "survivor", "20")
     logs = terminals(own_server, "logs", "survivor")
     logs.wait_for('{"line":"30"}')
-    for outage, at in enumerate((60, 200), start=1):
-        wait_for_line(own_server, "survivor", str(at))
+    for outage in (1, 2):
+        count = len(lines(own_server, "survivor"))
+        wait_for_line(own_server, "survivor", str(count + 20))
         own_server.kill()
         eventually_sync(lambda outage=outage: running.read().count("; retrying") >= outage, 20)
         own_server.start()
+    wait_for_line(own_server, "survivor", str(len(lines(own_server, "survivor")) + 20))
+    stop.touch()
     assert running.process.wait(60) == 0
     until(own_server, "survivor", "completed")
-    assert lines(own_server, "survivor") == [str(n) for n in range(count)]
+    recorded = lines(own_server, "survivor")
+    assert recorded == [str(n) for n in range(len(recorded))]
+    assert running.read().count(f"{len(recorded) - 1}\r\n") == 1, "the last line printed is the last one recorded"
     logs.wait_for("[DONE] completed")
-    assert logs.process.wait(10) == 0
+    assert logs.process.wait(20) == 0
     shown = [json.loads(line.partition("info  ")[2])["line"] for line in logs.text.splitlines() if "stdout" in line]
-    assert shown == [str(n) for n in range(count)]
+    assert shown == recorded
 
 
 def test_an_impatient_run_goes_on_without_its_server(own_server: TaskcastServer, terminals: Any) -> None:
@@ -326,7 +336,7 @@ def test_half_a_character_is_shown_and_travels(server: TaskcastServer, tmp_path:
     archive = taskcast("export", "half", "--url", server.url, home=tmp_path).stdout
     back = taskcast("import", "-", "--overwrite", "--url", server.url, home=tmp_path, stdin=archive)
     assert (back.returncode, back.stderr) == (0, "")
-    assert [each["data"] for each in server.history("half")][0] == "\ud83d"
+    assert server.history("half")[0]["data"] == "\ud83d"
 
 
 def test_logs_of_nothing(server: TaskcastServer, tmp_path: Path) -> None:
