@@ -74,7 +74,8 @@ async def test_an_open_engine_stays_the_callers() -> None:
 async def http() -> Any:
     limits = LimitOptions(max_body_bytes=2000, max_batch_events=5, max_json_depth=8, max_id_length=40, max_tags=3)
     async with memory_engine() as engine:
-        async with serving(create_taskcast_app(engine=engine, limits=limits)) as url, client(url) as http:
+        app = create_taskcast_app(engine=engine, limits=limits)
+        async with serving(app) as url, client(url) as http:
             yield http
 
 

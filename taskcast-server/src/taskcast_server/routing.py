@@ -73,11 +73,22 @@ class Route:
         return "{taskId}" in self.path
 
 
+@frozen
+class _End:
+    """A route with the places of its variable segments."""
+
+    route: Route
+    variables: tuple[tuple[int, str], ...]
+
+    def values(self, segments: Sequence[str]) -> dict[str, str]:
+        return {name: unquote(segments[at]) for at, name in self.variables}
+
+
 @define
 class _Node:
     children: dict[str, _Node] = field(factory=dict)
     wildcard: _Node | None = None
-    routes: dict[str, Route] = field(factory=dict)
+    ends: dict[str, _End] = field(factory=dict)
 
 
 class Router:
@@ -90,13 +101,14 @@ class Router:
         self.routes = tuple(routes)
         self._root = _Node()
         for route in self.routes:
-            node = self._root
-            for segment in segments_of(route.path):
+            node, segments = self._root, segments_of(route.path)
+            for segment in segments:
                 if segment.startswith("{"):
                     node.wildcard = node = node.wildcard or _Node()
                 else:
                     node = node.children.setdefault(segment, _Node())
-            node.routes[route.method] = route
+            variables = tuple((at, name[1:-1]) for at, name in enumerate(segments) if name.startswith("{"))
+            node.ends[route.method] = _End(route, variables)
 
     def find(self, method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
         """The route, and the values of its variable segments, percent-decoded.
@@ -104,12 +116,25 @@ class Router:
         Raises:
             RouteNotFound, MethodNotAllowed.
         """
+        node: _Node | None = self._root
+        for segment in segments:
+            assert node is not None
+            node = node.children.get(segment) or (node.wildcard if segment else None)
+            if node is None:
+                break
+        end = node.ends.get(method) if node is not None else None
+        if end is None:
+            end = self._find_elsewhere(method, segments)
+        return end.route, end.values(segments)
+
+    def _find_elsewhere(self, method: str, segments: Sequence[str]) -> _End:
+        """Where fixed segments lead to nothing for this method, variable ones may."""
         nodes = self._reach(self._root, segments, 0)
         for node in nodes:
-            route = node.routes.get("GET" if method == "HEAD" else method)
-            if route is not None and (method != "HEAD" or route.scope is None):
-                return route, _values(route, segments)
-        allowed = sorted({name for node in nodes for name in node.routes})
+            end = node.ends.get("GET" if method == "HEAD" else method)
+            if end is not None and (method != "HEAD" or end.route.scope is None):
+                return end
+        allowed = sorted({name for node in nodes for name in node.ends})
         if not allowed:
             raise RouteNotFound
         raise MethodNotAllowed(None, ((b"allow", ", ".join(allowed).encode()),))
@@ -141,8 +166,3 @@ def path_of(scope: Mapping[str, Any]) -> str:
         return encoded
     kept = segments_of(encoded)[root.count("/") :]
     return "/" + "/".join(kept)
-
-
-def _values(route: Route, segments: Sequence[str]) -> dict[str, str]:
-    pattern = segments_of(route.path)
-    return {name[1:-1]: unquote(value) for name, value in zip(pattern, segments, strict=True) if name.startswith("{")}

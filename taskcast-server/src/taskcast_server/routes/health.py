@@ -111,7 +111,7 @@ async def _followers(services: Services) -> dict[str, dict[str, int]]:
         kinds.append("webhook")
     if services.engine.long_term_store is not None:
         kinds.append("archive")
-    backlogs = {}
+    backlogs: dict[str, dict[str, int]] = {}
     for kind in kinds:
         backlog = await services.engine.store.backlog(kind)
         backlogs[kind] = {"lanes": backlog.lanes, "events": backlog.events, "oldestMs": backlog.oldest_ms}

@@ -26,7 +26,7 @@ _REMEMBERED_TASKS = 10_000
 
 async def subscribe(call: Call) -> None:
     """``GET /tasks/{taskId}/events``: errors come before the first byte; then frames until the task has ended."""
-    wanted = read_filter(call.query, call.header(b"last-event-id"))
+    wanted = read_filter(call.query, _last_event_id(call))
     await call.check_rules()
     engine = call.services.engine
     with ExitStack() as stack:
@@ -76,6 +76,12 @@ class _VisibleTasks:
             if len(self._verdicts) > _REMEMBERED_TASKS:
                 self._verdicts.popitem(last=False)
         return verdict
+
+
+def _last_event_id(call: Call) -> str | None:
+    """The header as it was meant: browsers send it in UTF-8, while headers are read as Latin-1."""
+    given = call.header(b"last-event-id")
+    return None if given is None else given.encode("latin-1").decode("utf-8", "replace")
 
 
 def _open_stream(call: Call, stack: ExitStack) -> None:
