@@ -17,13 +17,14 @@ from taskcast_core.contracts.task_log import Change, Record, Segment
 from taskcast_core.entries import Entry, Origin
 from taskcast_core.filters import View
 from taskcast_core.machine import LogState, apply, new_state
-from taskcast_core.models import EventDraft, Task
+from taskcast_core.models import EventDraft, Level, Task
 from taskcast_postgres import PostgresLongTermStore, PostgresOptions
 from tests.fixtures.servers import running_postgres
 
 START_MS = 1_700_000_000_000
 TEXT = "x" * 150  # about 200 bytes of JSON
-LINES = [EventDraft(f"log.{n}", level, {"text": TEXT}) for n in range(3) for level in ("debug", "info")]  # type: ignore[arg-type]
+LEVELS: tuple[Level, ...] = ("debug", "info")
+LINES = [EventDraft(f"log.{n}", level, {"text": TEXT}) for n in range(3) for level in LEVELS]
 DELTA = EventDraft("delta", "info", {"delta": "some more text "}, "answer", "accumulate")
 
 

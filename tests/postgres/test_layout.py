@@ -24,7 +24,7 @@ STARTS = 10
 
 def applied(url: str, schema: str = "taskcast") -> list[tuple[int, str]]:
     with psycopg.connect(url) as connection:
-        return connection.execute(f"SELECT number, name FROM {schema}.migrations ORDER BY number").fetchall()  # type: ignore[arg-type]
+        return connection.execute(f"SELECT number, name FROM {schema}.migrations ORDER BY number").fetchall()
 
 
 def tables(url: str) -> set[str]:

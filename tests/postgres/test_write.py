@@ -16,7 +16,7 @@ from taskcast_core.contracts import ArchiveBatch, SeriesCopy, TrimRule
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import NotRetained, StorageIntegrityError
 from taskcast_core.filters import View
-from taskcast_core.models import EventDraft
+from taskcast_core.models import EventDraft, Level
 from taskcast_core.testing.making import created, current, delta, entries_of, kept, latest, message, piece, publish
 from taskcast_core.testing.making import whole_log as read_all
 from taskcast_core.testing.portrait import portrait
@@ -42,19 +42,23 @@ def _last(item: Entry | Hole) -> int:
     return item.index if isinstance(item, Entry) else item.last
 
 
+LEVELS: tuple[Level, ...] = ("debug", "info", "warn", "error")
+
+
 def any_draft(dice: random.Random) -> EventDraft:
     text = dice.choice(["", "a", "bc", "wörld", "\ud83d", "\ude00", "\0"])
-    return dice.choice([
-        lambda: message(f"log.{dice.randrange(3)}", text, dice.choice(["debug", "info", "warn", "error"])),
-        lambda: delta("s", text),
-        lambda: delta("t", text, "text"),
-        lambda: piece("s", {"delta": 7}),
-        lambda: delta("s", text, "other"),
-        lambda: latest("p", text),
-        lambda: latest("q", dice.random()),
-        lambda: latest("s", {"delta": text}),
-        lambda: kept("k", text),
-    ])()  # fmt: skip
+    drafts: list[EventDraft] = [
+        message(f"log.{dice.randrange(3)}", text, LEVELS[dice.randrange(4)]),
+        delta("s", text),
+        delta("t", text, "text"),
+        piece("s", {"delta": 7}),
+        delta("s", text, "other"),
+        latest("p", text),
+        latest("q", dice.random()),
+        latest("s", {"delta": text}),
+        kept("k", text),
+    ]
+    return dice.choice(drafts)
 
 
 @pytest.fixture

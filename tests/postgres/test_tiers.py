@@ -1,0 +1,327 @@
+"""Engines on a hot store and PostgreSQL: archived, released, restored, through outages, restarts and losses."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import pytest
+
+from taskcast_core import Event, MemoryBroadcastProvider, TaskEngine
+from taskcast_core.archive import ArchiveSettings
+from taskcast_core.contracts import ListQuery
+from taskcast_core.followers import FollowerSettings
+from taskcast_core.settings import EngineSettings
+from taskcast_core.testing.portrait import portrait
+from taskcast_postgres import PostgresLongTermStore, PostgresOptions
+from tests.core.stores import STORES, AnyStore, open_store
+from tests.fixtures.eventually import eventually
+from tests.fixtures.postgres_server import PostgresServer
+from tests.fixtures.scale import Scale
+
+pytestmark = pytest.mark.anyio
+
+SETTINGS = EngineSettings(
+    archive=ArchiveSettings(keep_last=3), follower=FollowerSettings(lease_ms=1_000, poll_s=0.1, page=50)
+)
+
+
+class Tiers:
+    """An engine on a hot store of a kind, and one archive."""
+
+    def __init__(self, kind: str, directory: Path, url: str, stack: AsyncExitStack) -> None:
+        self._kind, self._directory, self._url, self._stack = kind, directory, url, stack
+
+    async def open(self) -> None:
+        self.hot: AnyStore = await self._stack.enter_async_context(open_store(self._kind, self._directory))
+        options = PostgresOptions(url=self._url, auto_migrate=True, connect_timeout_ms=2_000, max_connections=4)
+        self.cold = await self._stack.enter_async_context(PostgresLongTermStore(options))
+        engine = TaskEngine(
+            broadcast=MemoryBroadcastProvider(), short_term_store=self.hot, long_term_store=self.cold, settings=SETTINGS
+        )
+        self.engine = await self._stack.enter_async_context(engine)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    async def archived(self, task_id: str, within_s: float = 15) -> None:
+        """Wait until the archive has everything."""
+
+        async def has_all() -> bool:
+            return await self.hot.has_passed(task_id)
+
+        await eventually(has_all, within_s)
+
+    async def release(self, task_id: str) -> None:
+        """Move a task to the cold store."""
+        await self.archived(task_id)
+        stored = await self.hot.get(task_id)
+        assert stored is not None
+        assert (await self.engine.release_task(task_id, stored.last_index, self.engine.now_ms())).released
+        assert await self.hot.get(task_id) is None
+
+
+@pytest.fixture(params=STORES)
+async def tiers(request: pytest.FixtureRequest, tmp_path: Path, postgres_url: str) -> AsyncIterator[Tiers]:
+    async with AsyncExitStack() as stack:
+        tiers = Tiers(request.param, tmp_path, postgres_url, stack)
+        await tiers.open()
+        yield tiers
+
+
+async def chatty(engine: TaskEngine, **fields: Any) -> str:
+    """A running task with two series and plain events."""
+    task = await engine.create_task(type="llm.chat", **fields)
+    await engine.transition_task(task.id, "running")
+    for n in range(6):
+        await engine.publish_event(
+            task.id, type="delta", data={"delta": f"{n}"}, series_id="s", series_mode="accumulate"
+        )
+        await engine.publish_event(task.id, type="log", data={"n": n})
+        await engine.publish_event(task.id, type="progress", data={"n": n}, series_id="p", series_mode="latest")
+    return task.id
+
+
+async def read(engine: TaskEngine, task_id: str, **filter_: Any) -> list[Event]:
+    """What a reader of an ended task gets."""
+    async with asyncio.timeout(20):
+        return [event async for event in engine.subscribe(task_id, filter_)]
+
+
+FILTERS: list[dict[str, Any]] = [
+    {}, {"types": ["log"]}, {"seriesFormat": "accumulated"}, {"limit": 4}, {"types": ["delta", "progress"]},
+]  # fmt: skip
+
+
+async def test_the_archive_is_the_log(tiers: Tiers) -> None:
+    task_id = await chatty(tiers.engine)
+    await tiers.archived(task_id)
+    assert await tiers.cold.get(task_id) == await tiers.hot.get(task_id)
+    assert await portrait(tiers.cold, task_id) == await portrait(tiers.hot, task_id)
+
+
+async def test_a_cold_task_reads_as_a_hot_one(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine)
+    await engine.transition_task(task_id, "completed", result={"r": 1})
+    history = await engine.get_history(task_id)
+
+    async def everything() -> list[Any]:
+        whole = [await read(engine, task_id, **filter_) for filter_ in FILTERS]
+        resumed = [
+            await read(engine, task_id, **filter_, since={"id": event.id})
+            for filter_, events in zip(FILTERS, whole, strict=True)
+            for event in events[::4]
+        ]
+        by_position = [await read(engine, task_id, **FILTERS[1], since={"index": n}) for n in range(6)]
+        return [whole, resumed, by_position]
+
+    hot = await everything()
+    await tiers.release(task_id)
+    assert await everything() == hot
+    assert await engine.get_history(task_id) == history
+    assert await tiers.hot.get(task_id) is None, "reading brings nothing back"
+
+
+async def test_a_write_brings_a_task_back_and_readers_see_no_seam(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine)
+    await tiers.release(task_id)
+    resumed_from = (await engine.get_history(task_id))[1]
+    await engine.publish_event(task_id, type="delta", data={"delta": "6"}, series_id="s", series_mode="accumulate")
+    stored = await tiers.hot.get(task_id)
+    assert stored is not None and stored.first_index > 0, "only the newest entries come back"
+    later = asyncio.create_task(read(engine, task_id, since={"id": resumed_from.id}))
+    await engine.transition_task(task_id, "completed")
+    again = await later
+    assert [e.data["delta"] for e in again if e.series_id == "s"] == [str(n) for n in range(1, 7)]
+    indexes = [e.index for e in again]
+    assert indexes == sorted(set(indexes))
+    await tiers.release(task_id)
+    totals = await read(engine, task_id, seriesFormat="accumulated")
+    assert [e.data for e in totals if e.series_id == "s"] == [{"delta": "0123456"}]
+
+
+async def test_deadlines_of_cold_tasks_fire(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task = await engine.create_task(ttl=1)
+    await engine.transition_task(task.id, "running")
+    await tiers.release(task.id)
+
+    async def timed_out() -> bool:
+        await engine.sweeper.sweep()
+        found = await engine.get_task(task.id)
+        return found is not None and found.status == "timeout"
+
+    await eventually(timed_out, within_s=15)
+
+
+async def test_lists_and_deletion_cover_both_tiers(tiers: Tiers) -> None:
+    engine = tiers.engine
+    ids = [(await engine.create_task(id=f"t{n}", type="x")).id for n in range(5)]
+    for task_id in ids[::2]:
+        await tiers.release(task_id)
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await engine.list_tasks(ListQuery(types=("x",), limit=2, cursor=cursor))
+        found += [task.id for task in page.tasks]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert sorted(found) == ids and len(found) == 5
+    await engine.delete_task("t0")
+    assert await engine.get_task("t0") is None and await tiers.cold.get("t0") is None
+
+
+async def test_a_lost_hot_tier_is_made_up_for(tmp_path: Path, postgres_url: str) -> None:
+    """An empty file where the store was, as after FLUSHALL."""
+    async with AsyncExitStack() as stack:
+        before = Tiers("sqlite", tmp_path / "first", postgres_url, stack)
+        (tmp_path / "first").mkdir()
+        await before.open()
+        task_id = await chatty(before.engine)
+        await before.archived(task_id)
+        history = await before.engine.get_history(task_id)
+        lost = await read_soon(before.engine, task_id)
+    async with AsyncExitStack() as stack:
+        after = Tiers("sqlite", tmp_path / "second", postgres_url, stack)
+        (tmp_path / "second").mkdir()
+        await after.open()
+        assert await after.engine.get_history(task_id) == history
+        event = await after.engine.publish_event(task_id, type="log", data={"n": 99})
+        stored = await after.hot.get(task_id)
+        assert stored is not None and stored.epoch == 2, "what may have been lost is never passed over in silence"
+        assert event.index == history[-1].index + 1
+        await after.engine.transition_task(task_id, "completed")
+        assert [e.type for e in await read(after.engine, task_id, since={"id": history[-1].id})] == [
+            "log", "taskcast:status",
+        ]  # fmt: skip
+        await after.archived(task_id)
+        assert (await after.cold.watermark(task_id)).epoch == 2  # type: ignore[union-attr]
+        assert lost
+
+
+async def read_soon(engine: TaskEngine, task_id: str) -> list[Event]:
+    """The first events of a running task."""
+    found: list[Event] = []
+    async with asyncio.timeout(20):
+        async for event in engine.subscribe(task_id, {}):
+            found.append(event)
+            if len(found) == 3:
+                break
+    return found
+
+
+# ── Outages ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", STORES)
+async def test_postgres_is_away_under_load(
+    kind: str, tmp_path: Path, own_postgres_server: PostgresServer, scale: Scale
+) -> None:
+    async with AsyncExitStack() as stack:
+        tiers = Tiers(kind, tmp_path, own_postgres_server.create_database(), stack)
+        await tiers.open()
+        engine = tiers.engine
+        tasks = [(await engine.create_task(type="load")).id for _ in range(8)]
+        for task_id in tasks:
+            await engine.transition_task(task_id, "running")
+        sent = dict.fromkeys(tasks, 0)
+
+        async def publish_for(seconds: float) -> list[float]:
+            took: list[float] = []
+            ends = time.monotonic() + seconds
+
+            async def one(task_id: str) -> None:
+                while time.monotonic() < ends:
+                    began = time.monotonic()
+                    await engine.publish_event(task_id, type="log", data={"n": sent[task_id]})
+                    took.append(time.monotonic() - began)
+                    sent[task_id] += 1
+                    await asyncio.sleep(0.01)
+
+            await asyncio.gather(*map(one, tasks))
+            return took
+
+        seconds = scale(2, 60)
+        baseline = await publish_for(seconds)
+        await asyncio.to_thread(own_postgres_server.stop)
+        during = await publish_for(seconds)
+        backlog = await tiers.hot.backlog("archive")
+        assert backlog.lanes == len(tasks), "the lag shows"
+        assert not tiers.cold.health.is_healthy
+        await asyncio.to_thread(own_postgres_server.start)
+        for task_id in tasks:
+            await tiers.archived(task_id, within_s=40)
+            assert (await tiers.hot.backlog("archive")).lanes <= len(tasks)
+            cold = await tiers.cold.read(task_id, limit=5)
+            assert cold.log_last == sent[task_id], "one status event and all that was acknowledged"
+            assert await tiers.cold.get(task_id) == await tiers.hot.get(task_id)
+        # A busy machine must not decide; an archive on the hot path would cost seconds, not milliseconds.
+        assert p99(during) < max(2 * p99(baseline), p99(baseline) + 0.25)
+
+
+def p99(took: list[float]) -> float:
+    return quantiles(took, n=100)[98]
+
+
+# ── Restarts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CHILD = """
+import asyncio, sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tests.postgres.test_tiers import Tiers
+
+async def main():
+    async with AsyncExitStack() as stack:
+        tiers = Tiers("sqlite", Path(sys.argv[1]), sys.argv[2], stack)
+        await tiers.open()
+        n = 0
+        task = await tiers.engine.create_task(type="restart", id=sys.argv[3])
+        await tiers.engine.transition_task(task.id, "running")
+        while True:
+            for series in ("s", "t"):
+                await tiers.engine.publish_event(
+                    task.id, type="delta", data={"delta": f"{n},"}, series_id=series, series_mode="accumulate"
+                )
+            await tiers.engine.publish_event(
+                task.id, type="progress", data={"n": n}, series_id="p", series_mode="latest"
+            )
+            n += 1
+            print(n, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_process_goes_on_where_it_was(tmp_path: Path, postgres_url: str, scale: Scale) -> None:
+    for kill in range(scale(2, 20)):
+        task_id = f"restart-{kill}"
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CHILD, str(tmp_path), postgres_url, task_id, stdout=asyncio.subprocess.PIPE
+        )
+        assert child.stdout is not None
+        acknowledged = 0
+        while acknowledged < 25 + 17 * kill:
+            acknowledged = int(await asyncio.wait_for(child.stdout.readline(), 60))
+        child.send_signal(signal.SIGKILL)
+        rest, _ = await child.communicate()
+        acknowledged = max([acknowledged, *map(int, rest.split())])
+        async with AsyncExitStack() as stack:
+            tiers = Tiers("sqlite", tmp_path, postgres_url, stack)
+            await tiers.open()
+            stored = await tiers.hot.get(task_id)
+            assert stored is not None and stored.last_index >= 3 * acknowledged, "nothing acknowledged is lost"
+            await tiers.archived(task_id)
+            assert await portrait(tiers.cold, task_id) == await portrait(tiers.hot, task_id)
+            await tiers.release(task_id)
+            await tiers.engine.publish_event(task_id, type="log", data={})
