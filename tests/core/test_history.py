@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 
 from taskcast_core import wire
+from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
 from taskcast_core.contracts.task_log import TrimRule
 from taskcast_core.engine import EngineSettings, TaskEngine
-from taskcast_core.errors import InvalidArchive, TaskExists, TaskNotFound
+from taskcast_core.errors import Conflict, InvalidArchive, NotHot, TaskExists, TaskNotFound
 from taskcast_core.models import Cursor
 from taskcast_core.testing import ManualClock
 from tests.core.conftest import OpenEngine
 from tests.core.oracle import Log, accumulates
 from tests.core.stores import AnyStore
+from tests.core.wrapping import WrappedStore
 
 pytestmark = pytest.mark.anyio
 
@@ -155,3 +157,30 @@ async def test_broken_archives_change_nothing(engine: TaskEngine, case: str) -> 
         await engine.import_archive({**sound, **broken} if isinstance(broken, dict) else broken)
     assert await engine.get_task("t") is None
     assert (await engine.import_archive(sound)).event_count == 0
+
+
+async def test_a_log_that_changes_hands_while_it_is_read(store: AnyStore, clock: ManualClock) -> None:
+    """What stores tell the engine never reaches its callers: history is read again, or the task is gone."""
+    wrapped = WrappedStore(store)
+    settings = EngineSettings(background=False)
+    broadcast = MemoryBroadcastProvider()
+    async with TaskEngine(broadcast=broadcast, short_term_store=wrapped, settings=settings, clock=clock) as engine:  # type: ignore[arg-type]
+        task_id, log = await story(engine, clock)
+        epochs = iter((1, 2))
+
+        async def cut_first(real: Any) -> Any:
+            if (epoch := next(epochs, None)) is not None:
+                await store.found_epoch(task_id, epoch, log.events[-1].index)
+            return await real()
+
+        wrapped.around["read"] = cut_first
+        assert await engine.get_history(task_id) == log.events
+        epochs = iter((3,))
+        assert len((await engine.export_archive(task_id)).events) == 5
+
+        async def gone(_: Any) -> Any:
+            raise NotHot(task_id)
+
+        wrapped.around["read"] = gone
+        with pytest.raises(Conflict):
+            await engine.get_history(task_id)

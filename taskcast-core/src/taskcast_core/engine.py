@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar, overload
 
 from taskcast_core import states, transfer, wire
 from taskcast_core.archive import Archiver, HotCold, Released
@@ -24,10 +24,13 @@ from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, Stored, TimerKind
 from taskcast_core.deadlines import Action, Sweeper
 from taskcast_core.errors import (
+    Conflict,
+    EpochChanged,
     GuardFailed,
     InvalidInput,
     NoBlockedRequest,
     NotBlocked,
+    NotHot,
     PluginError,
     StorageReleaseUnsupported,
     StoreUnavailable,
@@ -61,6 +64,10 @@ from taskcast_core.subscription import Subscription
 from taskcast_core.tiers import TieredReader, find, list_both
 from taskcast_core.workers import WorkerLayer, is_worker_store
 
+T = TypeVar("T")
+
+READ_TRIES = 5
+"""So often a log that changes hands while it is read is read anew."""
 PUBLISH_KEY_MS = 10 * 60 * 1000
 """How long the idempotency key of a publish is remembered."""
 REPLY_KEY_MS = 24 * 3600 * 1000
@@ -460,10 +467,22 @@ class TaskEngine:
         collapse: bool = False,
     ) -> History:
         """``get_history`` for callers that want entries, and to know of a cursor that could not be honoured."""
-        stored = await self._stored(task_id)
-        if stored is None:
-            raise TaskNotFound(task_id)
-        return await read_history(self.reader, stored, since=since, view=view or View(), limit=limit, collapse=collapse)
+        return await self._read(
+            task_id,
+            lambda stored: read_history(
+                self.reader, stored, since=since, view=view or View(), limit=limit, collapse=collapse
+            ),
+        )
+
+    async def _read(self, task_id: str, read: Callable[[Stored], Awaitable[T]]) -> T:
+        """Read a task's log as a whole; again, when it was cut or moved meanwhile."""
+        for _ in range(READ_TRIES):
+            stored = await self._stored(task_id)
+            if stored is None:
+                raise TaskNotFound(task_id)
+            with suppress(NotHot, EpochChanged):
+                return await read(stored)
+        raise Conflict(f"the log of {task_id} changed again and again while it was read")
 
     # ── Archives ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -473,10 +492,7 @@ class TaskEngine:
         Raises:
             TaskNotFound.
         """
-        stored = await self._stored(task_id)
-        if stored is None:
-            raise TaskNotFound(task_id)
-        return await transfer.export(self.reader, stored, self.now_ms())
+        return await self._read(task_id, lambda stored: transfer.export(self.reader, stored, self.now_ms()))
 
     async def import_archive(
         self, archive: TaskArchive | Mapping[str, Any], *, overwrite: bool = False
