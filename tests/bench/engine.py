@@ -130,8 +130,8 @@ async def fanout(kind: str, events: int) -> int:
                 delivered += len(batch.deliveries)
 
         reading = [asyncio.create_task(read()) for _ in range(readers)]
-        while engine.hub.subscribers(task_id) < readers or delivered < readers:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - readers arrive by themselves
+        while delivered < readers:  # noqa: ASYNC110 - the readers arrive by themselves
+            await asyncio.sleep(0.01)
         delivered = 0
         began = time.process_time()
         for _ in range(batches):

@@ -243,9 +243,7 @@ async def test_an_absence_while_the_store_is_away_is_not_an_error(
 async def test_a_reader_behind_the_ring_reads_from_the_store(store: Any) -> None:
     for bounds in ({"ring_entries": 8}, {"ring_bytes": 600}):
         settings = EngineSettings(hub=HubSettings(flush_interval_ms=0, **bounds))
-        async with TaskEngine(
-            broadcast=MemoryBroadcastProvider(), short_term_store=store, settings=settings
-        ) as engine:
+        async with TaskEngine(broadcast=MemoryBroadcastProvider(), short_term_store=store, settings=settings) as engine:
             task_id = await running_task(engine)
             slow = await engine.subscribe(task_id).open()
             assert slow._channel is not None
