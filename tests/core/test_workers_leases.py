@@ -18,7 +18,7 @@ from taskcast_core.models import MatchRule, Task, TaskStatus, Worker
 from taskcast_core.settings import EngineSettings
 from taskcast_core.testing import ManualClock
 from taskcast_core.workers import ClaimFailed
-from tests.core.worker_rooms import QUICK, Node, node, nodes
+from tests.core.worker_rooms import KIND, QUICK, Node, Stuttering, node, nodes
 from tests.fixtures.eventually import eventually
 from tests.fixtures.scale import Scale
 
@@ -225,7 +225,7 @@ async def test_a_stale_owner_is_refused_everywhere() -> None:
 
 
 async def test_one_of_sixteen_claims_wins_on_three_nodes(scale: Scale) -> None:
-    async with nodes(3, PATIENT) as rooms:
+    async with nodes(3, PATIENT, stutters=True) as rooms:
         for number in range(16):
             await rooms[0].worker(f"w{number}", capacity=100_000)
         for _ in range(scale(100, 1000)):
@@ -242,7 +242,7 @@ async def test_one_of_sixteen_claims_wins_on_three_nodes(scale: Scale) -> None:
 
 @pytest.mark.parametrize("bound", [None, 10])
 async def test_accepting_twice_at_once_is_accepting_once(bound: int | None) -> None:
-    async with nodes(2, evolve(PATIENT, max_concurrent=bound)) as (here, there):
+    async with nodes(2, evolve(PATIENT, max_concurrent=bound), stutters=KIND.get() == "memory") as (here, there):
         _, socket = await connect(here, "w")
         for number in range(50):
             task = await there.task(assign_mode="ws-offer", cost=2)
@@ -418,31 +418,12 @@ def run_until(coroutine: Coroutine[Any, Any, Any], steps: int) -> bool:
     return False
 
 
-class Stuttering:
-    """A store each of whose verbs gives way once before and once after it is done, so that it can be left there."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if not asyncio.iscoroutinefunction(found):
-            return found
-
-        async def verb(*args: Any, **kwargs: Any) -> Any:
-            await asyncio.sleep(0)
-            result = await found(*args, **kwargs)
-            await asyncio.sleep(0)
-            return result
-
-        return verb
-
-
 @pytest.mark.parametrize("verb", ["claim", "pulled", "decline", "completed", "swept"])
 async def test_a_crash_at_any_await_strands_nothing_beyond_the_lease(verb: str) -> None:
     clock = ManualClock()
     store, broadcast = MemoryShortTermStore(clock=clock), MemoryBroadcastProvider()
-    settings = EngineSettings(background=False, workers=QUICK)
+    rhythm = evolve(QUICK, heartbeat_timeout_ms=20_000, disconnect_grace_ms=5_000, first_sign_ms=5_000)
+    settings = EngineSettings(background=False, workers=rhythm)
     engines = [
         TaskEngine(broadcast=broadcast, short_term_store=each, settings=settings)
         for each in (Stuttering(store), store)
@@ -458,7 +439,7 @@ async def test_a_crash_at_any_await_strands_nothing_beyond_the_lease(verb: str) 
             if verb == "completed":
                 await healthy.engine.transition_task(task_id, "running")
             if verb == "swept":
-                clock.advance(QUICK.lease_ms + 1)
+                clock.advance(rhythm.lease_ms + 1)
             made: dict[str, Coroutine[Any, Any, Any]] = {}
             if verb in ("claim", "pulled"):
                 made[verb] = doomed.workers.claims.claim(task_id, "w", is_known=verb == "claim")
@@ -469,11 +450,11 @@ async def test_a_crash_at_any_await_strands_nothing_beyond_the_lease(verb: str) 
             else:
                 made[verb] = doomed.workers.leases.sweep()
             ended = run_until(made[verb], steps)
-            for _ in range(4):
+            for _ in range(12):
                 # The worker lives on and sends heartbeats: only what nobody confirmed may run out.
                 if verb != "swept":
                     await healthy.workers.roster.heartbeat("w")
-                clock.advance(6_000)
+                clock.advance(2_000)
                 await healthy.workers.leases.sweep()
                 await healthy.workers.leases.free_ended()
             task = await healthy.now(task_id)

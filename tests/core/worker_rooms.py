@@ -1,5 +1,6 @@
 """Engines that share one store and one broadcast, as the nodes of a deployment do."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
@@ -50,8 +51,30 @@ class Node:
         return (await self.workers.roster.get(worker_id)).used_slots
 
 
+class Stuttering:
+    """A store each of whose verbs gives way once before and once after it is done, so that it can be left there."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if not asyncio.iscoroutinefunction(found):
+            return found
+
+        async def verb(*args: Any, **kwargs: Any) -> Any:
+            await asyncio.sleep(0)
+            result = await found(*args, **kwargs)
+            await asyncio.sleep(0)
+            return result
+
+        return verb
+
+
 @asynccontextmanager
-async def nodes(count: int = 1, settings: WorkerSettings = QUICK, **others: Any) -> AsyncIterator[list[Node]]:
+async def nodes(
+    count: int = 1, settings: WorkerSettings = QUICK, *, stutters: bool = False, **others: Any
+) -> AsyncIterator[list[Node]]:
     """Running engines over one store, of the kind that the test asks for."""
     broadcast = MemoryBroadcastProvider()
     async with AsyncExitStack() as stack:
@@ -61,7 +84,7 @@ async def nodes(count: int = 1, settings: WorkerSettings = QUICK, **others: Any)
         for _ in range(count):
             engine = TaskEngine(
                 broadcast=broadcast,
-                short_term_store=store,
+                short_term_store=Stuttering(store) if stutters else store,
                 settings=EngineSettings(workers=settings),
                 **others,
             )
