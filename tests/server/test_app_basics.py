@@ -275,3 +275,10 @@ async def test_it_mounts_into_a_dispatcher_as_django_programs_have_one() -> None
             assert (await http.get("/")).status_code == 418
             task = await create(http, "/stream")
             assert (await http.get(f"/stream/tasks/{task['id']}")).status_code == 200
+
+
+async def test_the_reference_can_be_switched_off() -> None:
+    async with memory_engine() as engine:
+        app = create_taskcast_app(engine=engine, has_docs=False)
+        async with serving(app, lifespan="off") as url, client(url) as http:
+            assert [(await http.get(path)).status_code for path in ("/docs", "/openapi.json")] == [404, 404]

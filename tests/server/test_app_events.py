@@ -162,3 +162,28 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(http:
     writer.close()
     await writer.wait_closed()
     assert (await http.get("/health")).status_code == 200
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_history_stops_the_reading(
+    http: httpx.AsyncClient, engine: TaskEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        await engine.publish_events("t", [{"type": "x", "level": "info", "data": "y" * 200}] * 4000)
+    pages, read = 0, engine.read_history
+
+    async def counted(*given: Any, **options: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        return await read(*given, **options)
+
+    monkeypatch.setattr(engine, "read_history", counted)
+    async with http.stream("GET", "/tasks/t/events/history") as response:
+        await anext(response.aiter_raw())
+
+    async def is_still() -> bool:
+        before = pages
+        await asyncio.sleep(0.1)
+        return pages == before
+
+    await eventually(is_still)
+    assert pages < 20, "the rest was read for nobody"

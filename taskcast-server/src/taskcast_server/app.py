@@ -5,9 +5,10 @@ Plain ASGI from end to end: one middleware that wraps every message would cost m
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
@@ -136,8 +137,8 @@ class TaskcastApp:
         if reply is not None and reply.chunks is None:
             await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
             await send({"type": "http.response.body", "body": reply.body})
-        elif reply is not None:
-            await self._send_chunks(reply, scope, path, send, call)
+        elif reply is not None and reply.chunks is not None:
+            await self._send_chunks(reply.chunks, reply, scope, path, receive, send)
         return call
 
     def _find(self, path: str, scope: Scope, receive: Receive, send: Send) -> Call:
@@ -161,16 +162,23 @@ class TaskcastApp:
             call.check_scope()
         return await call.route.handler(call)
 
-    async def _send_chunks(self, reply: Reply, scope: Scope, path: str, send: Send, call: Call | None) -> None:
-        assert reply.chunks is not None
-        await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
+    async def _send_chunks(
+        self, chunks: AsyncGenerator[bytes], reply: Reply, scope: Scope, path: str, receive: Receive, send: Send
+    ) -> None:
+        """Send a reply that is made on the way, for as long as somebody is there to take it."""
+        gone = asyncio.ensure_future(_wait_until_gone(receive))
         try:
-            async for chunk in reply.chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    if gone.done():
+                        return
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
         except Exception as error:  # noqa: BLE001 - the status is sent; only the missing end can tell the caller
-            self._report(scope, path, 500, error, call)
-            return
-        await send({"type": "http.response.body", "body": b""})
+            self._report(scope, path, 500, error, None)
+        finally:
+            gone.cancel()
 
     def _report(self, scope: Scope, path: str, status: int, error: BaseException, call: Call | None) -> None:
         log_failure(scope["method"], path, status, error)
@@ -200,6 +208,11 @@ class TaskcastApp:
             self.services = await stack.enter_async_context(self._open())
         elif self.services is not None and not self.services.engine.is_open:
             await stack.enter_async_context(self.services.engine)
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _headers(reply: Reply) -> list[Header]:

@@ -13,7 +13,6 @@ class ServerOptions:
 
     host: str = option("127.0.0.1", env=("TASKCAST_HOST", "BIND_ADDRESS"), help="address to listen on")
     port: int = option(3721, env=("TASKCAST_PORT", "PORT"), minimum=0, maximum=65_535, help="port to listen on")
-    max_socket_message_bytes: int = option(1 << 20, minimum=1024, help="largest message on a worker's socket")
 
 
 @frozen
@@ -26,6 +25,7 @@ class LimitOptions:
 
     max_body_bytes: int = option(10 << 20, minimum=1024, help="largest request body; streamed ones are not bounded")
     max_import_bytes: int = option(256 << 20, minimum=1024, help="largest body of an import")
+    max_socket_message_bytes: int = option(1 << 20, minimum=1024, help="largest message on a worker's socket")
     max_batch_events: int = option(10_000, minimum=1, help="events of one publish")
     max_batch_tasks: int = option(1000, minimum=1, maximum=10_000, help="tasks of one batch")
     max_json_depth: int = option(128, minimum=1, maximum=200, help="nesting of params, results and event data")

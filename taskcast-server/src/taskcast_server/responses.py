@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 from urllib.parse import quote
 
@@ -52,7 +52,7 @@ class Reply:
     status: int
     body: bytes = b""
     headers: tuple[Header, ...] = (JSON,)
-    chunks: AsyncIterator[bytes] | None = None
+    chunks: AsyncGenerator[bytes] | None = None
 
 
 NO_CONTENT = Reply(204, headers=())

@@ -20,7 +20,7 @@ from taskcast_core.config import Config
 from taskcast_core.plugins import Plugins
 from taskcast_server.app import TaskcastApp, assemble_app
 from taskcast_server.failures import FAILURES
-from taskcast_server.options import ServerOptions
+from taskcast_server.options import LimitOptions, ServerOptions
 
 FINISH_S = 15
 """How long requests under way may take when the server stops."""
@@ -65,7 +65,7 @@ def serve(
     listener = _listen(options.host if host is None else host, options.port if port is None else port)
     _log_failures_to_stderr()
     with listener:
-        server = _Server(_uvicorn_config(app, options), app, on_started)
+        server = _Server(_uvicorn_config(app, config.section(LimitOptions)), app, on_started)
         try:
             server.run(sockets=[listener])
         except SystemExit:
@@ -75,7 +75,7 @@ def serve(
             raise
 
 
-def _uvicorn_config(app: TaskcastApp, options: ServerOptions) -> uvicorn.Config:
+def _uvicorn_config(app: TaskcastApp, limits: LimitOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop" if _has_uvloop() else "asyncio",
@@ -87,7 +87,7 @@ def _uvicorn_config(app: TaskcastApp, options: ServerOptions) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=FINISH_S,
-        ws_max_size=options.max_socket_message_bytes,
+        ws_max_size=limits.max_socket_message_bytes,
     )
 
 

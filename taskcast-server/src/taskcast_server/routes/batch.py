@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskcast_core.errors import InvalidInput, TaskcastError
+from taskcast_core.errors import InvalidInput, StoreUnavailable, TaskcastError
 from taskcast_server.calls import Call
 from taskcast_server.errors import NotAtomicHere
 from taskcast_server.requests import read_task_input
@@ -27,6 +27,9 @@ async def create_batch(call: Call) -> Reply:
             given = read_task_input(item, call.services.limits)
             check_creation(call, given)
             task = await create_task(call, given, f"{key}\x1f{at}" if key else None, after=before)
+        except StoreUnavailable as error:
+            results += [_failure(error)] * (len(items) - at)  # the others would fare no better
+            break
         except TaskcastError as error:
             results.append(_failure(error))
             continue

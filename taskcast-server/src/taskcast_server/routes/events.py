@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from taskcast_core.deliveries import Delivery
 from taskcast_core.history import PAGE, History
@@ -55,7 +55,7 @@ async def history(call: Call) -> Reply:
     return Reply(200, headers=_headers(first), chunks=_pages(call, first, limit))
 
 
-async def _pages(call: Call, page: History, limit: int | None) -> AsyncIterator[bytes]:
+async def _pages(call: Call, page: History, limit: int | None) -> AsyncGenerator[bytes]:
     """The rest of a history behind its first page, as the text of one JSON list."""
     separator = b"["
     left = limit
