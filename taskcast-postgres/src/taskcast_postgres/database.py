@@ -85,6 +85,12 @@ class Session:
                 await copy.write(block)
 
     @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """Statements within do not wait for each other; what goes wrong is raised at the end."""
+        async with self._cursor.connection.pipeline():
+            yield
+
+    @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """What goes wrong within is undone; the transaction goes on."""
         async with self._cursor.connection.transaction():

@@ -272,10 +272,11 @@ class _Writing:
                 records.append((*record_row(one.batch.record, one.batch.segments, one.batch.rev), num))
             if one.fresh:
                 heads.append((num, one.last_index, one.last_timestamp, one.kinds.text() if one.has_new_kinds else None))
-        await self._session.columns(_TEXTS, texts)
-        await self._session.columns(_SERIES, series)
-        await self._session.many(_REPLACE, records)
-        await self._session.columns(_ADVANCE, heads)
+        async with self._session.together():
+            await self._session.columns(_TEXTS, texts)
+            await self._session.columns(_SERIES, series)
+            await self._session.many(_REPLACE, records)
+            await self._session.columns(_ADVANCE, heads)
         for one in self._stretches:
             if one.has_newer_record and one.known.state == "cold":
                 await replace_timers(self._session, one.known.num, one.batch.record)
