@@ -22,13 +22,14 @@ from taskcast_client.models import (
     TaskStatus,
 )
 from taskcast_client.sending import Coalescing, Sender
+from taskcast_client.vocabulary import TEXT
 
 if TYPE_CHECKING:
     from taskcast_client.client import TaskcastClient
 
 T = TypeVar("T")
 
-TEXT_TYPE = "llm.text"
+TEXT_TYPE = TEXT
 PROGRESS_TYPE = "task.progress"
 LOG_TYPE = "task.log"
 LAST_WORDS_S = 10.0
