@@ -167,6 +167,8 @@ class WorkQueue:
     async def _serve(self) -> None:
         for waiter in [each for each in self._waiting if each.is_stale]:
             await self._refresh(waiter)
+        if not any(matching.has_room(each.worker) for each in self._waiting):
+            return
         async for page in self._claims.queued(PULL_MODES):
             pairs = self._pair(page)
             for start in range(0, len(pairs), _AT_ONCE):
@@ -178,14 +180,16 @@ class WorkQueue:
     def _pair(self, tasks: list[Task]) -> list[tuple[Task, _Waiter]]:
         """Who gets which task; those who do are taken out of the list."""
         pairs = []
+        free = [each for each in self._waiting if matching.has_room(each.worker)]
         for task in tasks:
-            takers = [each for each in self._waiting if matching.is_available(each.worker, task)]
+            if not free:
+                break
+            takers = [each for each in free if matching.is_available(each.worker, task)]
             if takers:
                 best = min(takers, key=lambda each: matching.preference(each.worker))
+                free.remove(best)
                 self._waiting.remove(best)
                 pairs.append((task, best))
-            if not self._waiting:
-                break
         return pairs
 
     async def _hand_out(self, task: Task, waiter: _Waiter) -> None:
