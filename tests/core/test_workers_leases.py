@@ -425,8 +425,7 @@ async def test_a_crash_at_any_await_strands_nothing_beyond_the_lease(verb: str) 
     rhythm = evolve(QUICK, heartbeat_timeout_ms=20_000, disconnect_grace_ms=5_000, first_sign_ms=5_000)
     settings = EngineSettings(background=False, workers=rhythm)
     engines = [
-        TaskEngine(broadcast=broadcast, short_term_store=each, settings=settings)
-        for each in (Stuttering(store), store)
+        TaskEngine(broadcast=broadcast, short_term_store=each, settings=settings) for each in (Stuttering(store), store)
     ]
     async with engines[0], engines[1]:
         doomed, healthy = Node(engines[0]), Node(engines[1])

@@ -17,7 +17,8 @@ RETRY_REASON = "retry"
 
 def wait_ms(policy: RetryPolicy, attempt: int) -> int:
     """How long to wait after an attempt; the first one is 1."""
-    factor = {"fixed": 1, "linear": attempt, "exponential": 2 ** min(attempt - 1, 40)}[policy.backoff]
+    factors: dict[str, int] = {"fixed": 1, "linear": attempt, "exponential": 1 << min(max(attempt - 1, 0), 40)}
+    factor = factors[policy.backoff]
     return max(0, min(policy.delay_ms * factor, policy.max_delay_ms))
 
 
@@ -65,7 +66,8 @@ def requeued(task: Task, now: int) -> tuple[Task, tuple[EventDraft, ...]]:
         InvalidTransition: it is not waiting any more.
     """
     events = []
-    for step in ("assigned", "pending"):
-        task = transition(task, step, TransitionInput(), now)  # type: ignore[arg-type]
+    steps: tuple[TaskStatus, ...] = ("assigned", "pending")
+    for step in steps:
+        task = transition(task, step, TransitionInput(), now)
         events.append(status_event(task))
     return task, tuple(events)

@@ -37,9 +37,7 @@ def begin_restore(session: Session, task_id: str, lease_ms: int) -> RestoreTicke
     if running is not None and running[1] is not None:
         session.remove(running[1], task_id)
     token = new_ulid(now)
-    session.execute(
-        "INSERT OR REPLACE INTO restores VALUES (?, ?, ?, NULL)", (pack(task_id), token, now + lease_ms)
-    )
+    session.execute("INSERT OR REPLACE INTO restores VALUES (?, ?, ?, NULL)", (pack(task_id), token, now + lease_ms))
     return RestoreTicket(task_id, token)
 
 

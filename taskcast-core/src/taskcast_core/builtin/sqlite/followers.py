@@ -34,9 +34,7 @@ def claim_dirty(session: Session, kind: FollowerKind, limit: int, lease_ms: int)
             (token, now + lease_ms, session.next_turn(), num, name),
         )
         is_deleted = state != OPEN
-        claimed.append(
-            Dirty(token, unpack(task_id), name, epoch, cursor, lane_rev, attempt, rev, deleted=is_deleted)
-        )
+        claimed.append(Dirty(token, unpack(task_id), name, epoch, cursor, lane_rev, attempt, rev, deleted=is_deleted))
     return claimed
 
 
@@ -69,8 +67,7 @@ def ack(session: Session, dirty: Dirty, last_index: int, rev: int) -> None:
     """See Followers.ack."""
     num = _held(session, dirty)
     newer = session.row(
-        "SELECT 1 FROM heads h JOIN tasks t ON t.num = h.task_num "
-        "WHERE t.num = ? AND (h.last_index > ? OR t.rev > ?)",
+        "SELECT 1 FROM heads h JOIN tasks t ON t.num = h.task_num WHERE t.num = ? AND (h.last_index > ? OR t.rev > ?)",
         (num, last_index, rev),
     )
     session.execute(

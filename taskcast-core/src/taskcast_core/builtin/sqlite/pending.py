@@ -182,9 +182,12 @@ class Pending:
         removed: dict[int, list[holes.Removed]] = {}
         written = {row[0]: row for row in self._entries if row[0] in gone}
         for pos in sorted(gone):
-            row = written.get(pos) or connection.execute(
-                "DELETE FROM entries WHERE pos = ? RETURNING pos, timestamp, kind", (pos,)
-            ).fetchone()
+            row = (
+                written.get(pos)
+                or connection.execute(
+                    "DELETE FROM entries WHERE pos = ? RETURNING pos, timestamp, kind", (pos,)
+                ).fetchone()
+            )
             if row is not None:
                 removed.setdefault(pos >> 32, []).append(holes.Removed(pos & MAX_INDEX, row[1], row[2]))
         for num, those in removed.items():

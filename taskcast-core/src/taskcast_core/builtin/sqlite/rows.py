@@ -94,9 +94,7 @@ def unpack_segments(blob: bytes) -> tuple[Segment, ...]:
     return tuple(Segment(*one) for one in orjson.loads(blob))
 
 
-TASK_COLUMNS = (
-    "rev, first_index, segments, record, status, type, created_at, assign_mode, priority, epoch"
-)
+TASK_COLUMNS = "rev, first_index, segments, record, status, type, created_at, assign_mode, priority, epoch"
 
 
 RECORD = 3

@@ -214,4 +214,3 @@ class Session:
             except sqlite3.Error:  # the database has rolled back by itself, as it does on I/O errors
                 assert not self._connection.in_transaction
         self.has_leftovers = True  # let the next sweep find out
-

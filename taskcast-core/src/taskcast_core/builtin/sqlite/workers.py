@@ -76,9 +76,7 @@ def heartbeat(session: Session, worker_id: str, lease_ms: int) -> Worker | None:
 # ── The queue ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def queue(
-    connection: sqlite3.Connection, modes: frozenset[AssignMode], limit: int, after: str | None
-) -> list[Task]:
+def queue(connection: sqlite3.Connection, modes: frozenset[AssignMode], limit: int, after: str | None) -> list[Task]:
     """See Workers.queue."""
     last = get(connection, after) if after is not None else None
     place, values = "", list[Any]()
@@ -135,9 +133,7 @@ def release_slot(session: Session, assignment_id: str) -> Assignment | None:
     return _assignment(row)
 
 
-def assignments(
-    connection: sqlite3.Connection, worker_id: str | None, task_id: str | None
-) -> Sequence[Assignment]:
+def assignments(connection: sqlite3.Connection, worker_id: str | None, task_id: str | None) -> Sequence[Assignment]:
     """See Workers.assignments."""
     parts = [(column, value) for column, value in (("worker_id", worker_id), ("task_id", task_id)) if value is not None]
     where = " AND ".join(["1", *(f"{column} = ?" for column, _ in parts)])
