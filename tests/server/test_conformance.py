@@ -12,7 +12,7 @@ SUITE = Path(__file__).parents[1] / "conformance"
 TASKCAST = Path(sys.executable).with_name("taskcast")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("storage", ["memory", "sqlite"])
 def test_the_whole_suite_passes(storage: str, tmp_path: Path) -> None:
     command = [
@@ -26,7 +26,7 @@ def test_the_whole_suite_passes(storage: str, tmp_path: Path) -> None:
         for name, value in os.environ.items()
         if not name.startswith(("PYTEST_", "TASKCAST_", "REDIS_URL", "POSTGRES_URL"))
     }
-    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=380, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=580, check=False)
     summary = re.search(r"CONFORMANCE: (\d+) passed, (\d+) failed", done.stdout)
     assert summary, done.stdout + done.stderr
     assert int(summary.group(2)) == 0, done.stdout[-20_000:]
