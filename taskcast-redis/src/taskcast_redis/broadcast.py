@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -20,9 +20,10 @@ from taskcast_core.contracts.broadcast import ALL_TASKS, Bell, Listener
 from taskcast_core.errors import StoreUnavailable
 from taskcast_redis.bells import bell_of, ring_text
 from taskcast_redis.connection import RedisConnection
-from taskcast_redis.failures import PUB_SUB, TROUBLE, kind_of
+from taskcast_redis.failures import COMMAND, PUB_SUB, TROUBLE, kind_of
 from taskcast_redis.health import Dependency
 from taskcast_redis.keys import unpack
+from taskcast_redis.stopping import stop
 
 _log = logging.getLogger(__name__)
 
@@ -71,15 +72,17 @@ class RedisBroadcastProvider:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await stop(self._tasks)
         self.connection.broadcasts -= 1
         await self.connection.__aexit__(kind, error, trace)
 
-    def dependencies(self) -> Sequence[Dependency]:
-        """How the connection that bells come in on is doing."""
-        return (self.health,)
+    def dependency_checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What this broadcast needs outside of this process: functions that raise StoreUnavailable while it is away."""
+        return {COMMAND: self.connection.check, PUB_SUB: self._check}
+
+    async def _check(self) -> None:
+        if not self.health.is_healthy:
+            raise StoreUnavailable(PUB_SUB, self.health.error_kind or "unavailable")
 
     # ── Ringing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -251,8 +254,7 @@ class _Line:
             try:
                 await self._receive_forever(line, backoff)
             finally:
-                sender.cancel()
-                await asyncio.gather(sender, return_exceptions=True)
+                await stop([sender])
         finally:
             self._is_up = False
             for ack in self._acks.values():
@@ -277,7 +279,7 @@ class _Line:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(next_beat):
                         await self._changes.wait()
-        except TROUBLE as error:
+        except (*TROUBLE, AttributeError) as error:  # the latter where the receiver has just closed the driver's socket
             _log.debug("the pub/sub connection cannot be written to: %s", error)
             await line.disconnect(nowait=True)  # the receiver finds out
 
@@ -296,6 +298,8 @@ class _Line:
         silence_s = 2 * self._connection.options.heartbeat_ms / 1000
         while True:
             reply = await line.read_response(timeout=silence_s)
+            if reply is None:
+                raise TimeoutError("no sign of life for two heartbeats")
             what = reply[0] if isinstance(reply, list) else reply
             if what == b"message":
                 self._on_message(reply[1], reply[2])

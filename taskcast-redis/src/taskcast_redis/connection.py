@@ -20,11 +20,15 @@ from taskcast_redis.health import Dependency
 from taskcast_redis.keys import DEFAULT_SHARDS, LAYOUT_VERSION, Keys, layout_key
 from taskcast_redis.options import RedisOptions
 from taskcast_redis.scripts import script
+from taskcast_redis.stopping import stop
 from taskcast_redis.topology import Client, make_client
 
 _log = logging.getLogger(__name__)
 
 Argument = bytes | str | int
+DRIFT_MS_PER_S = 0.1
+"""How much less sure the server's time is with every second since it was asked for."""
+
 LAYOUT_CHECK_EVERY = 20
 """Heartbeats between two looks at the layout's version; a server that was emptied gets it anew."""
 
@@ -47,6 +51,7 @@ class RedisConnection:
         self.stores = self.broadcasts = 0
         self._room = asyncio.Semaphore(options.max_connections)
         self._anchor = (time.monotonic(), time.time() * 1000)
+        self._doubt_ms = float("inf")
         self._beat: asyncio.Task[None] | None = None
         self._doubt = asyncio.Event()
         self._users = 0
@@ -75,8 +80,7 @@ class RedisConnection:
         if self._users:
             return
         if self._beat is not None:
-            self._beat.cancel()
-            await asyncio.gather(self._beat, return_exceptions=True)
+            await stop([self._beat])
             self._beat = None
         if self._owns_client:
             with contextlib.suppress(*TROUBLE):
@@ -185,7 +189,19 @@ class RedisConnection:
                 found = await self.client.time()
             seconds, micros = found
         after = time.monotonic()
-        self._anchor = (after, int(seconds) * 1000 + int(micros) / 1000 + (after - before) * 500)
+        # The reply was made some time in between; a quick one says more than a slow one, for a while.
+        doubt_ms, (then, _) = (after - before) * 500, self._anchor
+        if doubt_ms <= self._doubt_ms + (after - then) * DRIFT_MS_PER_S:
+            self._anchor = (after, int(seconds) * 1000 + int(micros) / 1000 + doubt_ms)
+            self._doubt_ms = doubt_ms
+
+    async def check(self) -> None:
+        """A sign of life, now.
+
+        Raises:
+            StoreUnavailable: there is none.
+        """
+        await self.guarded(lambda client: client.ping())
 
     async def _beat_forever(self) -> None:
         options = self.options

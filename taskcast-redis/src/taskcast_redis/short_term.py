@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,7 +27,7 @@ from taskcast_core.filters import View
 from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
 from taskcast_redis.cold import Copies
 from taskcast_redis.connection import RedisConnection
-from taskcast_redis.health import Dependency
+from taskcast_redis.failures import COMMAND
 from taskcast_redis.listing import TaskList
 from taskcast_redis.log import LogWriter
 from taskcast_redis.pending import Pending
@@ -76,9 +76,9 @@ class RedisShortTermStore:
         """Entries that ``count`` and ``seek`` had to look at so far; for tests of the bounds."""
         return self._looks.looked_at
 
-    def dependencies(self) -> Sequence[Dependency]:
-        """How the connections that this store depends on are doing."""
-        return (self.connection.health,)
+    def dependency_checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What this store needs outside of this process: functions that raise StoreUnavailable while it is away."""
+        return {COMMAND: self.connection.check}
 
     def now_ms(self) -> int:
         """See TaskLog."""

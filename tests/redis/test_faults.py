@@ -1,0 +1,251 @@
+"""What readers and publishers see when Redis, or the way to it, fails: no gap, no repeat, no hang."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from taskcast_core.errors import StoreUnavailable, TaskcastError
+from tests.fixtures.eventually import eventually
+from tests.fixtures.proxy import FaultProxy
+from tests.fixtures.redis_server import RedisServer
+from tests.fixtures.servers import running_redis
+from tests.redis.conftest import Node, OpenNode, Reader
+
+pytestmark = pytest.mark.anyio
+
+Proxied = Callable[[int], Awaitable[FaultProxy]]
+
+HEARTBEAT_S = 0.75
+"""The default rhythm of both connections."""
+
+
+def event(n: int) -> dict[str, Any]:
+    return {"type": "t", "level": "info", "data": n}
+
+
+async def started(node: Node) -> str:
+    task = await node.engine.create_task({"type": "chat"})
+    await node.engine.transition_task(task.id, "running")
+    return task.id
+
+
+async def publish_through(node: Node, task_id: str, n: int) -> None:
+    """Publish once, however often it has to be tried."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await node.engine.publish_event(task_id, event(n), idempotency_key=f"n{n}")
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+@asynccontextmanager
+async def reading(node: Node, task_id: str, readers: int = 3) -> AsyncIterator[list[Reader]]:
+    """Readers who are there from the start, and stay until the task has ended."""
+    some = [Reader(node, task_id) for _ in range(readers)]
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for reader in some:
+            group.create_task(reader.run())
+        await eventually(lambda: all(reader.indexes for reader in some))
+        yield some
+
+
+def assert_whole(readers: list[Reader], last: int) -> None:
+    for reader in readers:
+        assert reader.indexes == list(range(last + 1))
+        assert reader.subscription.status == "completed"
+
+
+async def finish(node: Node, task_id: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await node.engine.transition_task(task_id, "completed", idempotency_key="end")
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def test_killed_pub_sub_connections(own_redis_server: RedisServer, open_node: OpenNode) -> None:
+    one, two = await open_node(own_redis_server.port), await open_node(own_redis_server.port)
+    task_id = await started(one)
+    async with Redis.from_url(own_redis_server.url, protocol=2) as client, reading(two, task_id) as readers:
+        for n in range(300):
+            await one.engine.publish_event(task_id, event(n))
+            if n % 60 == 30:
+                await client.client_kill_filter(_type="pubsub")
+        await finish(one, task_id)
+    assert_whole(readers, 301)
+
+
+async def test_cut_connections(redis_server: RedisServer, open_node: OpenNode, fault_proxy: Proxied) -> None:
+    proxy = await fault_proxy(redis_server.port)
+    one, two = await open_node(redis_server.port), await open_node(proxy.port)
+    task_id = await started(one)
+    async with reading(two, task_id) as readers:
+        for n in range(300):
+            await one.engine.publish_event(task_id, event(n))
+            if n % 100 == 50:
+                proxy.cut()
+        await finish(one, task_id)
+    assert_whole(readers, 301)
+
+
+async def test_a_dead_line_that_looks_alive(
+    redis_server: RedisServer, open_node: OpenNode, fault_proxy: Proxied
+) -> None:
+    """Half-open: bytes are swallowed, sockets stay up. Found within two heartbeats; what was missed is read."""
+    proxy = await fault_proxy(redis_server.port)
+    one, two = await open_node(redis_server.port), await open_node(proxy.port)
+    task_id = await started(one)
+    async with reading(two, task_id) as readers:
+        began = time.monotonic()
+        proxy.blackhole()
+        for n in range(50):
+            await one.engine.publish_event(task_id, event(n))
+        await eventually(lambda: not two.adapters.broadcast.health.is_healthy, within_s=2 * HEARTBEAT_S + 1.5)
+        await eventually(lambda: not two.adapters.short_term_store.connection.health.is_healthy, within_s=3)
+        assert time.monotonic() - began < 4
+        with pytest.raises(StoreUnavailable):
+            await two.engine.publish_event(task_id, event(0))
+        await proxy.heal()
+        healed = time.monotonic()
+        await eventually(lambda: all(len(reader.indexes) == 51 for reader in readers), within_s=6)
+        assert time.monotonic() - healed < 6
+        await eventually(lambda: two.adapters.broadcast.health.is_healthy)
+        await finish(two, task_id)
+    assert_whole(readers, 51)
+
+
+async def test_a_call_into_a_black_hole_ends(
+    redis_server: RedisServer, open_node: OpenNode, fault_proxy: Proxied
+) -> None:
+    proxy = await fault_proxy(redis_server.port)
+    node = await open_node(proxy.port)
+    task_id = await started(node)
+    proxy.blackhole()
+    calls = [node.engine.publish_event(task_id, event(n)) for n in range(20)]
+    calls += [node.engine.get_task(task_id) for _ in range(5)]  # type: ignore[misc]
+    began = time.monotonic()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+    assert time.monotonic() - began < 5
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await node.engine.get_task(task_id)
+    assert time.monotonic() - began < 0.5, "once it is known, refusals are quick"
+    await proxy.heal()
+    await publish_through(node, task_id, 100)
+
+
+async def test_refused_connections(redis_server: RedisServer, open_node: OpenNode, fault_proxy: Proxied) -> None:
+    proxy = await fault_proxy(redis_server.port)
+    one, two = await open_node(redis_server.port), await open_node(proxy.port)
+    task_id = await started(one)
+    async with reading(two, task_id) as readers:
+        await proxy.refuse()
+        proxy.cut()
+        for n in range(20):
+            await one.engine.publish_event(task_id, event(n))
+        await eventually(lambda: two.adapters.broadcast.health.error_kind == "connection_refused")
+        await proxy.heal()
+        await finish(one, task_id)
+    assert_whole(readers, 21)
+
+
+async def test_lost_bells(redis_server: RedisServer, open_node: OpenNode) -> None:
+    """Every third message is lost on its way, the terminal ones among them."""
+    one, two = await open_node(redis_server.port), await open_node(redis_server.port)
+    line, heard = two.adapters.broadcast._line, 0
+    deliver = line._on_message
+
+    def lossy(channel: bytes, message: bytes) -> None:
+        nonlocal heard
+        heard += 1
+        if heard % 3 and b" completed " not in message.partition(b"\n")[0]:
+            deliver(channel, message)
+
+    line._on_message = lossy
+    task_id = await started(one)
+    async with reading(two, task_id) as readers:
+        for n in range(200):
+            await one.engine.publish_event(task_id, event(n))
+        began = time.monotonic()
+        await finish(one, task_id)
+    assert time.monotonic() - began < 4
+    assert_whole(readers, 201)
+
+
+async def test_a_redis_that_is_killed_and_comes_back(open_node: OpenNode) -> None:
+    """With its log synced at every write, nothing acknowledged is lost; readers stay, publishers repeat."""
+    with running_redis(options=("--appendonly", "yes", "--appendfsync", "always")) as server:
+        one, two = await open_node(server.port), await open_node(server.port)
+        task_id = await started(one)
+        async with reading(two, task_id) as readers:
+            for n in range(30):
+                await publish_through(one, task_id, n)
+            await asyncio.to_thread(server.kill)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.to_thread(server.start))
+                for n in range(30, 60):
+                    await publish_through(one, task_id, n)
+            await finish(one, task_id)
+        assert_whole(readers, 61)
+
+
+async def test_a_redis_that_was_emptied(own_redis_server: RedisServer, open_node: OpenNode) -> None:
+    """Nothing pretends that the log is still there: readers end without ``done``, and nothing is published to it."""
+    one, two = await open_node(own_redis_server.port), await open_node(own_redis_server.port)
+    task_id = await started(one)
+    reader = Reader(two, task_id)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(reader.run())
+        for n in range(5):
+            await one.engine.publish_event(task_id, event(n))
+        await eventually(lambda: len(reader.indexes) == 6)
+        async with Redis.from_url(own_redis_server.url, protocol=2) as client:
+            await client.flushall()
+        with pytest.raises(TaskcastError):
+            await one.engine.publish_event(task_id, event(5))
+    assert reader.subscription.status is None
+    assert await one.engine.get_task(task_id) is None
+    again = await started(one)
+    assert (await one.engine.publish_event(again, event(0))).index == 1
+
+
+async def test_a_log_that_was_rewound_goes_on_in_a_new_epoch(
+    own_redis_server: RedisServer, open_node: OpenNode
+) -> None:
+    """As after a failover to a replica that lacked the newest writes: announced by a gap, never silent."""
+    one, two = await open_node(own_redis_server.port), await open_node(own_redis_server.port)
+    task_id = await started(one)
+    for n in range(3):
+        await one.engine.publish_event(task_id, event(n))
+    store = one.adapters.short_term_store
+    before = await store.get(task_id)
+    assert before is not None
+    async with Redis.from_url(own_redis_server.url, protocol=2) as client, reading(two, task_id, 1) as readers:
+        saved = {key: await client.dump(key) for key in await client.keys("*")}
+        for n in range(3, 8):
+            await one.engine.publish_event(task_id, event(n))
+        await eventually(lambda: readers[0].indexes == list(range(9)))
+        async with client.pipeline(transaction=True) as rewind:
+            rewind.flushall()
+            for key, value in saved.items():
+                rewind.restore(key, 0, value or b"")
+            await rewind.execute()
+        await eventually(lambda: any(e.type == "taskcast:gap" for e in readers[0].events), within_s=10)
+        after = await store.get(task_id)
+        assert after is not None and after.epoch > before.epoch
+        await finish(one, task_id)
+    assert readers[0].subscription.status == "completed"
