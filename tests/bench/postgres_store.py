@@ -62,18 +62,17 @@ def plain(task_id: str, first: int, count: int) -> ArchiveBatch:
     return ArchiveBatch(task_id, record(task_id), 1, (Segment(0, 1, 7),), entries, ())
 
 
-async def written(store: PostgresLongTermStore, writes: Iterator[list[ArchiveBatch]], writers: int = 1) -> float:
-    """Events per second."""
-    waiting = list(writes)
-    events = sum(len(batch.items) for write in waiting for batch in write)
-    waiting.reverse()
+async def written(store: PostgresLongTermStore, *writers: Iterator[list[ArchiveBatch]]) -> float:
+    """Events per second, of writers that work side by side."""
+    prepared = [list(writes) for writes in writers]
+    events = sum(len(batch.items) for writes in prepared for write in writes for batch in write)
 
-    async def one() -> None:
-        while waiting:
-            await store.write(waiting.pop())
+    async def one(writes: list[list[ArchiveBatch]]) -> None:
+        for write in writes:
+            await store.write(write)
 
     async def work() -> None:
-        await asyncio.gather(*(one() for _ in range(writers)))
+        await asyncio.gather(*map(one, prepared))
 
     return events / await timed(work)
 
@@ -94,7 +93,7 @@ async def rates(store: PostgresLongTermStore) -> None:
     ):
         rate = await written(store, spread(tasks, per_task, rounds, f"a{tasks}-{per_task}-"))
         print(f"{tasks:3} tasks × {per_task:4} events a write: {rate:9,.0f} events/s")
-    rate = await written(store, (w for n in range(2) for w in spread(32, 200, 6, f"b{n}-")), writers=2)
+    rate = await written(store, *(spread(32, 200, 6, f"b{n}-") for n in range(2)))
     print(f" 32 tasks ×  200 events, two writers: {rate:8,.0f} events/s")
     print(f"deltas of one series:           {await deltas(store, 100_000)}")
 
