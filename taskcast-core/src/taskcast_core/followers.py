@@ -66,8 +66,8 @@ class Handler(Protocol):
     async def handle(self, dirty: Dirty, stored: Stored | None, items: Sequence[Entry | Hole]) -> Progress:
         """Take the items behind the lane's cursor (possibly none: then only the record is new).
 
-        ``stored`` is None for a task that is being deleted. Must be idempotent: after a crash items come again. An
-        exception gives the lane back untouched; it is tried again later.
+        ``stored`` is None for a task that is being deleted. Must be idempotent: after a crash items come again. After
+        an exception the lane is tried again from where it was, when its lease is over.
         """
 
 
@@ -102,6 +102,7 @@ class Follower:
         self.settings = settings or FollowerSettings()
         self._news = asyncio.Event()
         self._working: set[asyncio.Task[None]] = set()
+        self._is_closing = False
 
     def notify(self) -> None:
         """A lane of this kind may have been marked by this process."""
@@ -111,7 +112,7 @@ class Follower:
         """Follow for ever."""
         backoff = Backoff(first_s=0.2, most_s=30.0)
         try:
-            while True:
+            while not self._is_closing:
                 self._news.clear()
                 try:
                     claimed = await self._claim()
@@ -122,13 +123,17 @@ class Follower:
                     continue
                 if not claimed:
                     await self._pause()
+            if self._working:
+                await asyncio.wait(self._working)
         finally:
             for task in self._working:
                 task.cancel()
             await asyncio.gather(*self._working, return_exceptions=True)
 
     async def drain(self, deadline_s: float) -> None:
-        """Let the work that has begun end, for at most so long."""
+        """Begin nothing new, and let the work that has begun end, for at most so long."""
+        self._is_closing = True
+        self.notify()
         if self._working:
             await asyncio.wait(self._working, timeout=deadline_s)
 

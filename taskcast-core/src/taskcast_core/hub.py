@@ -28,7 +28,7 @@ from taskcast_core.states import TERMINAL
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_FOLDS = 256  # folded payloads remembered per channel
+_FOLDS = 32  # folded payloads remembered per channel
 _STEPS = 32  # shared batches remembered per channel
 
 

@@ -24,6 +24,7 @@ from taskcast_core.contracts.task_log import (
     TimerKind,
     TrimRule,
 )
+from taskcast_core.entries import STATUS_TYPE
 from taskcast_core.errors import (
     EpochChanged,
     GuardFailed,
@@ -152,8 +153,9 @@ class Lifecycle:
         key: Key | None = None,
         assignment_id: str | None = None,
         only_if: Callable[[Stored], bool] | None = None,
+        is_overdue: bool = False,
     ) -> Committed:
-        """Move a task to a status.
+        """Move a task to a status; the event of an overdue one says nothing but that.
 
         Raises:
             TaskNotFound, InvalidTransition, StaleAssignment, IdempotencyConflict, Conflict.
@@ -166,6 +168,8 @@ class Lifecycle:
                 raise InvalidTransition(task_id, stored.task.status, to)
             now = self._log.now_ms()
             after, events = _step(stored.task, to, given, now)
+            if is_overdue:
+                events = (EventDraft(STATUS_TYPE, "info", {"status": to}),)
             due = self._timers(stored.task, stored.record.timers, after, now)
             record = Record(after, due, stored.record.lanes)
             limits = NO_LIMITS if after.status in states.TERMINAL else self._limits
@@ -240,7 +244,8 @@ class Lifecycle:
 
     async def on_ttl(self, due: Due) -> None:
         """The execution deadline has passed."""
-        await self.transition(due.task_id, "timeout", TransitionInput(), only_if=_still("ttl", due.due_at))
+        still_due = _still("ttl", due.due_at)
+        await self.transition(due.task_id, "timeout", TransitionInput(), only_if=still_due, is_overdue=True)
 
     async def on_resume(self, due: Due) -> None:
         """A blocked task wakes up by itself."""
