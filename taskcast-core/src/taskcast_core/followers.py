@@ -82,7 +82,7 @@ class FollowerSettings:
     poll_s: float = 1.0
     lanes: int = 32
     page: int = 200
-    lease_ms: int = 30_000
+    lease_ms: int = 10_000
 
 
 class Follower:
