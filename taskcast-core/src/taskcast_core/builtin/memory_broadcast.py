@@ -26,7 +26,7 @@ class MemoryBroadcastProvider:
     async def listen(
         self,
         on_bell: Callable[[Bell], None],
-        on_absence: Callable[[], None],  # noqa: ARG002 - the contract's signature
+        on_absence: Callable[[], None],
     ) -> AsyncIterator[Listener]:
         """See Broadcast; nothing is ever missed here, so ``on_absence`` is never called."""
         ear = _Ear(on_bell)
