@@ -182,8 +182,8 @@ class Database:
     # ── Sessions ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
-        """A connection on which every statement is a transaction.
+    async def session(self, limit_ms: int | None = None) -> AsyncIterator[Session]:
+        """A connection on which every statement is a transaction; cut off after a while, by default the options'.
 
         While PostgreSQL is known to be away, one caller at a time finds out whether it is back; the others are told at
         once, so that nobody queues up behind an outage.
@@ -198,7 +198,7 @@ class Database:
             raise StoreUnavailable(DEPENDENCY, self.health.error_kind or "unavailable")
         self._is_probing = self._is_probing or is_probe
         try:
-            async with self._connected(self._pool) as connection:
+            async with self._connected(self._pool, limit_ms or self.options.command_timeout_ms) as connection:
                 yield Session(connection, self.options.schema)
         except TROUBLE as error:
             raise self._translated(error) from error
@@ -207,9 +207,9 @@ class Database:
                 self._is_probing = False
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Session]:
+    async def transaction(self, limit_ms: int | None = None) -> AsyncIterator[Session]:
         """All of it or none of it. Raises as `session` does."""
-        async with self.session() as session:
+        async with self.session(limit_ms) as session:
             await session.script("BEGIN;" + _BY_KEY)
             try:
                 yield session
@@ -229,14 +229,13 @@ class Database:
                 await session.script("ROLLBACK")
 
     @asynccontextmanager
-    async def _connected(self, pool: Pool) -> AsyncIterator[Connection]:
+    async def _connected(self, pool: Pool, limit_ms: int) -> AsyncIterator[Connection]:
         connection = await self._take(pool)
         try:
             has_autocommit = connection.autocommit
             if not has_autocommit:
                 await connection.set_autocommit(True)
-            limit_s = self.options.command_timeout_ms / 1000
-            cut = asyncio.get_running_loop().call_later(limit_s, _sever, connection.pgconn.socket)
+            cut = asyncio.get_running_loop().call_later(limit_ms / 1000, _sever, connection.pgconn.socket)
             try:
                 yield connection
             finally:

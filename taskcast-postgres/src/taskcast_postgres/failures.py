@@ -14,7 +14,6 @@ TROUBLE = (psycopg.Error, OSError, TimeoutError)
 
 REFUSED = (
     psycopg.DataError,
-    psycopg.NotSupportedError,
     errors.CheckViolation,
     errors.NotNullViolation,
     errors.ExclusionViolation,

@@ -22,6 +22,9 @@ from taskcast_postgres.options import PostgresOptions
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
 _REQUIRES = re.compile(r"-- requires: (\d+)\n")
 
+_LONGEST_MS = 3_600_000
+"""A step may have to go through all rows of a large table, or wait for another process that does."""
+
 _TABLE = """
 CREATE TABLE IF NOT EXISTS taskcast.migrations (
     number INTEGER PRIMARY KEY,
@@ -92,7 +95,7 @@ class Migrations:
         """
         done = []
         for step in self._steps:
-            async with self._database.transaction() as session:
+            async with self._database.transaction(_LONGEST_MS) as session:
                 await session.run("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", self._lock)
                 await self._make_schema(session)
                 await session.script(_TABLE)
