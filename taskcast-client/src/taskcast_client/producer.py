@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -157,9 +156,14 @@ class TaskRun:
         """Tell the server how it ended; the exception under way matters more than whether that succeeds."""
         self._is_over = True
         words = asyncio.ensure_future(self._say(status, error))
+        was_cancelled = False
         while not words.done():
-            with contextlib.suppress(asyncio.CancelledError):  # bounded by _say itself
+            try:
                 await asyncio.shield(words)
+            except asyncio.CancelledError:  # waits all the same: _say is bounded
+                was_cancelled = True
+        if was_cancelled:
+            raise asyncio.CancelledError
 
     async def _say(self, status: TaskStatus, error: TaskError | None) -> None:
         try:
@@ -168,7 +172,7 @@ class TaskRun:
                     await self._sender.close()
                 finally:
                     await self._move(status, error=error)
-        except (ClientError, TimeoutError):
+        except (ClientError, TimeoutError, RuntimeError):  # the last: of a client that has been closed already
             await self._sender.abandon()
 
     async def _explained(self, refusal: RefusedError) -> ClientError:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from attrs import frozen
 
-from taskcast_client.errors import ClientError
+from taskcast_client.errors import ConnectionFailed
 from taskcast_client.models import EventInput
 from taskcast_client.outbox import MAX_EVENTS, Outbox
 
@@ -41,7 +41,7 @@ class Sender:
         self._urgent = asyncio.Event()
         self._moved = asyncio.Event()  # something has been sent, or never will be
         self._put = self._sent = 0
-        self._failure: ClientError | None = None
+        self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def put(self, event: EventInput) -> None:
@@ -106,8 +106,12 @@ class Sender:
                 self._news.clear()
                 next_at = now() + self._coalescing.interval_ms / 1000
                 await self._send_waiting()
-        except ClientError as failure:
+        except Exception as failure:  # noqa: BLE001 - whoever puts or flushes next is told, and nobody waits for ever
             self._failure = failure
+        except asyncio.CancelledError:
+            self._failure = ConnectionFailed("the sender has been stopped")
+            raise
+        finally:
             self._moved.set()
 
     async def _wait_until(self, at: float) -> None:

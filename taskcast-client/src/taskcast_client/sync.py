@@ -60,12 +60,13 @@ class _Loop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self.is_stopped = False
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine there, and wait for it here; an interrupt here cancels it there."""
-        if threading.current_thread() is self._thread:
+        if self.is_stopped or threading.current_thread() is self._thread:
             work.close()
-            raise RuntimeError("a callback of this client may not call it: that would wait for itself")
+            raise RuntimeError("the client has been closed" if self.is_stopped else "this would wait for itself")
         future: Future[R] = asyncio.run_coroutine_threadsafe(work, self._started())
         try:
             return future.result()
@@ -86,6 +87,7 @@ class _Loop:
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
+            self.is_stopped = True
         if loop is None or thread is None:
             return
         asyncio.run_coroutine_threadsafe(_cancel_everything(), loop).result()
@@ -143,9 +145,10 @@ class SyncTaskcastClient(Verbs):
         self.close()
 
     def close(self) -> None:
-        """Close all connections, and end the thread."""
-        self._loop.run(self._client.aclose())
-        self._loop.stop()
+        """Close all connections, and end the thread; may be called twice."""
+        if not self._loop.is_stopped:
+            self._loop.run(self._client.aclose())
+            self._loop.stop()
 
     def _block_on_call(self, call: Call[R]) -> R:
         return self._loop.run(self._client.connection.run(call))

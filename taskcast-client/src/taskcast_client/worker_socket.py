@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
-
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from typing import TYPE_CHECKING, Any
 
 from taskcast_client.client import TaskcastClient
 from taskcast_client.errors import ClientError, refused
 from taskcast_client.models import MatchRule, TagMatch, Task, dumps, loads, to_wire
 from taskcast_client.retries import RetryPolicy
 from taskcast_client.worker import Lane
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+    from websockets.exceptions import InvalidStatus
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +38,11 @@ class WorkerSocket:
         """Stay connected until cancelled.
 
         Raises:
-            Unauthorized, Forbidden, NotFound: the server takes no such worker.
+            Unauthorized, Forbidden, NotFound: the server takes no such worker. ImportError: the extra is missing.
         """
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import InvalidStatus, WebSocketException
+
         failures = 0
         while True:
             try:
