@@ -16,7 +16,12 @@ from taskcast_redis import RedisAdapters, create_redis_adapters
 
 HOST = "127.0.0.1"
 
-FAST = {"retry_first_ms": 50, "retry_most_ms": 1_000, "command_timeout_ms": 2_000, "connect_timeout_ms": 1_000}
+FAST: dict[str, Any] = {
+    "retry_first_ms": 50,
+    "retry_most_ms": 1_000,
+    "command_timeout_ms": 2_000,
+    "connect_timeout_ms": 1_000,
+}
 """Waits short enough for tests; what they prove does not depend on them."""
 
 

@@ -9,7 +9,6 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +18,7 @@ from taskcast_core.backoff import Backoff
 from taskcast_core.contracts.broadcast import ALL_TASKS, Bell, Listener
 from taskcast_core.errors import StoreUnavailable
 from taskcast_redis.bells import bell_of, ring_text
-from taskcast_redis.connection import RedisConnection
+from taskcast_redis.connection import Argument, RedisConnection
 from taskcast_redis.failures import COMMAND, PUB_SUB, TROUBLE, kind_of
 from taskcast_redis.health import Dependency
 from taskcast_redis.keys import unpack
@@ -104,7 +103,17 @@ class RedisBroadcastProvider:
             if not self._bells:
                 self._has_bells.clear()
             with contextlib.suppress(StoreUnavailable):  # lost bells are found by a look at the heads
-                await self.connection.guarded(partial(_publish, some))
+                await self._send(some)
+
+    async def _send(self, bells: Sequence[tuple[bytes, bytes]]) -> None:
+        by_tag: dict[str, list[Argument]] = {}
+        for channel, text in bells:
+            tag = unpack(channel[: channel.index(b"}") + 1])
+            by_tag.setdefault(tag if self.connection.is_cluster else self.connection.keys.tag(0), []).extend(
+                (channel, text)
+            )
+        for tag, messages in by_tag.items():
+            await self.connection.run("ring", [tag], messages)
 
     # ── Listening ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -322,10 +331,3 @@ def _new_connection(client: Any) -> Any:
         node = random.choice(client.get_primaries())
         return node.connection_class(**node.connection_kwargs)
     return client.connection_pool.make_connection()
-
-
-async def _publish(bells: Sequence[tuple[bytes, bytes]], client: Any) -> None:
-    pipeline = client.pipeline(transaction=False)
-    for channel, text in bells:
-        pipeline.publish(channel, text)
-    await pipeline.execute(raise_on_error=False)

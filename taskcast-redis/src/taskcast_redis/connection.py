@@ -21,7 +21,7 @@ from taskcast_redis.keys import DEFAULT_SHARDS, LAYOUT_VERSION, Keys, layout_key
 from taskcast_redis.options import RedisOptions
 from taskcast_redis.scripts import script
 from taskcast_redis.stopping import stop
-from taskcast_redis.topology import Client, make_client
+from taskcast_redis.topology import Client, make_client, sentinels_of
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +83,9 @@ class RedisConnection:
             await stop([self._beat])
             self._beat = None
         if self._owns_client:
-            with contextlib.suppress(*TROUBLE):
-                await self.client.aclose()
+            for client in (self.client, *sentinels_of(self.client)):
+                with contextlib.suppress(*TROUBLE):
+                    await client.aclose()
 
     async def _start(self) -> None:
         options = self.options
@@ -189,10 +190,11 @@ class RedisConnection:
                 found = await self.client.time()
             seconds, micros = found
         after = time.monotonic()
-        # The reply was made some time in between; a quick one says more than a slow one, for a while.
-        doubt_ms, (then, _) = (after - before) * 500, self._anchor
+        # The reply was made some time in between, so its time is never ahead of the server's now: what is due by it is
+        # due there. A quick reply says more than a slow one, for a while.
+        doubt_ms, (then, _) = (after - before) * 1000, self._anchor
         if doubt_ms <= self._doubt_ms + (after - then) * DRIFT_MS_PER_S:
-            self._anchor = (after, int(seconds) * 1000 + int(micros) / 1000 + doubt_ms)
+            self._anchor = (after, int(seconds) * 1000 + int(micros) / 1000)
             self._doubt_ms = doubt_ms
 
     async def check(self) -> None:

@@ -19,6 +19,12 @@ from taskcast_redis.keys import given, pack, unpack
 MOST_AT_ONCE = 1_000
 """Items that one call claims or lists at most."""
 
+LOOK = -1
+"""In place of a lease: only look."""
+
+MOST_LOOKS = 16
+"""So often a look is repeated that others were faster than."""
+
 BACKLOG_LANES = 1_000
 """Lanes per shard whose backlog is added up; more count as lanes only."""
 
@@ -36,22 +42,38 @@ class Pending:
         replies = await asyncio.gather(*(self._connection.run(verb, tags, arguments) for tags in groups))
         return list(zip(groups, replies, strict=True))
 
+    async def _first(self, verb: str, kind: str, limit: int, lease_ms: int, owner: str = "") -> list[Reply]:
+        """Lease what comes first by its last element.
+
+        In a Cluster all shards are looked at, then those that have the first are asked for them; who comes too late for
+        some looks again.
+        """
+        limit = min(limit, MOST_AT_ONCE)
+        groups = self._connection.groups
+        found: list[Reply] = []
+        for _ in range(MOST_LOOKS):
+            shares = {0: limit}
+            if len(groups) > 1:
+                looks = await self._everywhere(verb, kind, limit - len(found), LOOK, "")
+                order = sorted((one[-1], n) for n, (_, reply) in enumerate(looks) for one in reply)
+                shares = _shares(n for _, n in order[: limit - len(found)])
+            replies = await asyncio.gather(
+                *(
+                    self._connection.run_and_wait(verb, groups[n], [kind, share, lease_ms, self._token(owner)])
+                    for n, share in shares.items()
+                )
+            )
+            found += [one for reply in replies for one in reply]
+            if len(groups) == 1 or not shares or len(found) >= limit:
+                break
+        return sorted(found, key=lambda one: int(one[-1]))
+
     # ── Timers ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def due(self, kind: TimerKind, limit: int, lease_ms: int) -> Sequence[Due]:
-        """See Deadlines. In a Cluster the shards are looked at first, then the ones with the earliest are asked."""
-        limit = min(limit, MOST_AT_ONCE)
-        groups = self._connection.groups
-        shares = {0: limit}
-        if len(groups) > 1:
-            looks = await self._everywhere("due", kind, limit, -1)
-            earliest = sorted((at, n) for n, (_, reply) in enumerate(looks) for at in reply[1::2])[:limit]
-            shares = _shares(n for _, n in earliest)
-        replies = await asyncio.gather(
-            *(self._connection.run("due", groups[n], [kind, share, lease_ms]) for n, share in shares.items())
-        )
-        found = [Due(unpack(r[at]), kind, r[at + 1]) for r in replies for at in range(0, len(r), 2)]
-        return sorted(found, key=lambda due: due.due_at)
+        """See Deadlines."""
+        found = await self._first("due", kind, limit, lease_ms)
+        return [Due(unpack(task_id), kind, at) for task_id, at in found]
 
     async def next_due(self, kind: TimerKind) -> int | None:
         """See Deadlines."""
@@ -60,22 +82,8 @@ class Pending:
     # ── Lanes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def claim_dirty(self, kind: FollowerKind, owner: str, limit: int, lease_ms: int) -> Sequence[Dirty]:
-        """See Followers; as ``due`` in a Cluster."""
-        limit = min(limit, MOST_AT_ONCE)
-        groups = self._connection.groups
-        shares = {0: limit}
-        if len(groups) > 1:
-            looks = await self._everywhere("claim", kind, limit, -1, "")
-            longest = sorted((one[9], n) for n, (_, reply) in enumerate(looks) for one in reply)[:limit]
-            shares = _shares(n for _, n in longest)
-        replies = await asyncio.gather(
-            *(
-                self._connection.run("claim", groups[n], [kind, share, lease_ms, self._token(owner)])
-                for n, share in shares.items()
-            )
-        )
-        lanes = sorted((one for reply in replies for one in reply), key=lambda one: int(one[9]))
-        return [_dirty(one) for one in lanes]
+        """See Followers."""
+        return [_dirty(one) for one in await self._first("claim", kind, limit, lease_ms, owner)]
 
     def _token(self, owner: str) -> str:
         """No claim of any process has the same one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio import Redis, RedisCluster, Sentinel, SentinelConnectionPool
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -34,7 +34,7 @@ def make_client(options: RedisOptions) -> Client:
         return _sentinel(options, parts, settings)
     if topology == "cluster":
         nodes = [ClusterNode(host, port) for host, port in _hosts(parts, topology)]
-        return RedisCluster(startup_nodes=nodes, cluster_error_retry_attempts=3, **settings)
+        return RedisCluster(startup_nodes=nodes, **settings)
     if scheme == "unix":
         settings = {name: value for name, value in settings.items() if not name.startswith("ssl")}
     settings.pop("ssl", None)  # the scheme says it
@@ -74,6 +74,12 @@ def _sentinel(options: RedisOptions, parts: SplitResult, settings: dict[str, Any
     sentinel: Any = Sentinel(_hosts(parts, "sentinel"), sentinel_kwargs=guard_settings, **settings)  # type: ignore[no-untyped-call]
     client: Client = sentinel.master_for(service, db=int(database or 0))
     return client
+
+
+def sentinels_of(client: Client) -> list[Client]:
+    """The clients by which a client asks Sentinels for its master; they are not closed with it."""
+    pool = client.connection_pool if isinstance(client, Redis) else None
+    return list(pool.sentinel_manager.sentinels) if isinstance(pool, SentinelConnectionPool) else []
 
 
 def _hosts(parts: SplitResult, topology: str) -> list[tuple[str, int]]:

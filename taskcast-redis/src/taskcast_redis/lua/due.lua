@@ -1,5 +1,5 @@
 -- Timers that have run out, earliest first. KEYS: tags. ARGV: kind, limit, lease ms ('-1' looks without leasing).
--- Reply: {id, ms, id, ms, ...}.
+-- Reply: {id, ms} per timer.
 local PORTION = 100
 local kind, limit, lease = arg(), num(), num()
 local found = {}
@@ -22,7 +22,6 @@ local reply = {}
 for i = 1, math.min(limit, #found) do
   local one = found[i]
   if lease >= 0 then call('ZADD', one[1] .. ':wl:' .. kind, int(NOW + lease), one[2]) end
-  reply[#reply + 1] = one[2]
-  reply[#reply + 1] = one[3]
+  reply[i] = {one[2], one[3]}
 end
 return reply

@@ -1,0 +1,136 @@
+"""Which Redis is worked with, which is refused, and how the configuration opens it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from taskcast_core.assembly import open_engine
+from taskcast_core.errors import ConfigError, StoreUnavailable
+from taskcast_core.testing.making import created
+from taskcast_redis import RedisOptions, RedisShortTermStore, create_redis_adapters
+from taskcast_redis.connection import RedisConnection
+from taskcast_redis.topology import make_client
+from tests.fixtures.processes import free_port
+from tests.fixtures.redis_server import RedisServer
+from tests.fixtures.servers import running_redis
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_evicting_redis_is_refused(prefix: str) -> None:
+    with (
+        running_redis(options=("--maxmemory-policy", "allkeys-lru")) as server,
+        pytest.raises(ConfigError, match="allkeys-lru"),
+    ):
+        async with create_redis_adapters(server.url, prefix=prefix):
+            pass
+
+
+async def test_another_layout_is_refused(redis_server: RedisServer, prefix: str) -> None:
+    async with create_redis_adapters(redis_server.url, prefix=prefix):
+        pass
+    async with Redis.from_url(redis_server.url, protocol=2) as client:
+        await client.hset(f"{{{prefix}}}:layout", "version", "2")
+    with pytest.raises(ConfigError, match="layout 2"):
+        async with create_redis_adapters(redis_server.url, prefix=prefix):
+            pass
+
+
+async def test_the_number_of_shards_stands(redis_server: RedisServer, prefix: str) -> None:
+    async with create_redis_adapters(redis_server.url, prefix=prefix, shards=4) as adapters:
+        task_id = (await created(adapters.short_term_store)).task.id
+    with pytest.raises(ConfigError, match="4 shards"):
+        async with create_redis_adapters(redis_server.url, prefix=prefix, shards=8):
+            pass
+    async with create_redis_adapters(redis_server.url, prefix=prefix) as adapters:
+        assert await adapters.short_term_store.get(task_id) is not None
+
+
+async def test_nobody_there(prefix: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable) as refused:
+        async with create_redis_adapters(
+            f"redis://127.0.0.1:{free_port()}", prefix=prefix, start_timeout_ms=1_000, retry_first_ms=50
+        ):
+            pass
+    assert refused.value.kind == "connection_refused"
+    assert time.monotonic() - began < 3
+
+
+async def test_a_wrong_password_is_not_tried_again(prefix: str) -> None:
+    with running_redis() as server:
+        async with Redis.from_url(server.url, protocol=2) as client:
+            await client.config_set("requirepass", "right")
+        url = server.url.replace("redis://", "redis://:wrong@")
+        with pytest.raises(StoreUnavailable) as refused:
+            async with create_redis_adapters(url, prefix=prefix):
+                pass
+        assert refused.value.kind == "authentication"
+        async with create_redis_adapters(server.url.replace("redis://", "redis://:right@"), prefix=prefix):
+            pass
+
+
+async def test_an_acl_user_needs_its_own_keys_and_channels_only(own_redis_server: RedisServer, prefix: str) -> None:
+    async with Redis.from_url(own_redis_server.url, protocol=2) as client:
+        rules = f"on >secret ~{{{prefix}}}* ~{{{prefix}:* &{{{prefix}:* +@all -@dangerous +info".split()
+        await client.execute_command("ACL", "SETUSER", "node", *rules)  # type: ignore[no-untyped-call]
+    async with create_redis_adapters(own_redis_server.url, prefix=prefix, username="node", password="secret") as both:
+        assert (await created(both.short_term_store)).rev == 1
+
+
+async def test_a_unix_socket(prefix: str, tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with running_redis(options=("--unixsocket", str(path))):
+        async with create_redis_adapters(f"unix://{path}", prefix=prefix) as adapters:
+            assert (await created(adapters.short_term_store)).rev == 1
+
+
+async def test_a_callers_own_client_stays_open(redis_server: RedisServer, prefix: str) -> None:
+    async with Redis.from_url(redis_server.url, protocol=2) as client:
+        async with create_redis_adapters(client=client, prefix=prefix) as adapters:
+            await created(adapters.short_term_store)
+        assert await client.ping()
+
+
+async def test_a_client_that_decodes_is_refused(redis_server: RedisServer, prefix: str) -> None:
+    async with Redis.from_url(redis_server.url, protocol=2, decode_responses=True) as client:
+        with pytest.raises(ConfigError, match="decode_responses"):
+            async with create_redis_adapters(client=client, prefix=prefix):
+                pass
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x", "redis+sentinel://host:26379", "redis+cluster://host:x", "redis+sentinel://host/service/x"]
+)
+def test_urls_that_say_nothing(url: str) -> None:
+    with pytest.raises(ConfigError):
+        make_client(RedisOptions(url=url))
+
+
+async def test_the_configuration_opens_both_over_one_connection(
+    redis_server: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "taskcast.config.yaml"
+    redis = f"{{provider: redis, url: '{redis_server.url}', prefix: {prefix}}}"
+    file.write_text(f"adapters:\n  broadcast: {redis}\n  shortTermStore: {redis}\n")
+    async with open_engine(file) as engine:
+        assert isinstance(engine.store, RedisShortTermStore)
+        assert engine.store.connection.rings
+        assert engine.store.is_shared and engine.broadcast.is_shared
+        assert "Redis" in engine.store.durability
+        for check in engine.store.dependency_checks().values():
+            await check()
+        task = await engine.create_task({"type": "x"})
+        assert await engine.get_task(task.id) == task
+
+
+async def test_a_connection_is_closed_with_its_last_user(redis_server: RedisServer, prefix: str) -> None:
+    connection = RedisConnection(RedisOptions(url=redis_server.url, prefix=prefix))
+    async with RedisShortTermStore(connection) as one:
+        async with RedisShortTermStore(connection):
+            pass
+        assert (await created(one)).rev == 1
