@@ -72,10 +72,14 @@ async def test_a_server_that_stops_and_comes_back(
                 await verb
             assert raised.value.dependency == "postgres" and raised.value.retryable
         assert store.health.state == "reconnecting"
+        (ready,) = store.dependency_checks().values()
+        with pytest.raises(StoreUnavailable):
+            await ready()
         assert store.health.error_kind in ("connection_refused", "unavailable", "connection_reset")
         await asyncio.to_thread(own_postgres_server.start)
         await eventually(lambda: answers(store), within_s=15)
         assert store.health.is_healthy
+        await ready()
         assert (await store.write([batch]))[0].last_index == 1
     changes = [record.getMessage() for record in caplog.records if "dependency_state_change" in record.getMessage()]
     assert "'to': 'healthy'" in changes[0] and "'to': 'reconnecting'" in changes[1] and "downtimeMs" in changes[-1]

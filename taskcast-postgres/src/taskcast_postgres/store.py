@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -17,7 +17,7 @@ from taskcast_core.models import WorkerAudit
 from taskcast_postgres import keeping, listing, reader, writer
 from taskcast_postgres.database import Database, Pool
 from taskcast_postgres.failures import BUSY, REFUSED
-from taskcast_postgres.health import Health
+from taskcast_postgres.health import DEPENDENCY, Health
 from taskcast_postgres.layout import Migrations
 from taskcast_postgres.options import PostgresOptions
 
@@ -68,6 +68,10 @@ class PostgresLongTermStore:
         """
         async with self.database.session() as session:
             await session.row("SELECT 1")
+
+    def dependency_checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """For the readiness of a server: each raises StoreUnavailable while the dependency is away."""
+        return {DEPENDENCY: self.check}
 
     # ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 

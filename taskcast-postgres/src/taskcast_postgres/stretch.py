@@ -71,6 +71,11 @@ class Stretch:
 
     def _check(self) -> None:
         batch, known = self.batch, self.known
+        begun = batch.segments[-1].first
+        if self.epoch > known.epoch > 0 and begun <= known.last_index:
+            raise StorageIntegrityError(
+                f"{batch.task_id}: epoch {self.epoch} begins at {begun}, but {known.last_index} is archived"
+            )
         if not batch.items:
             return
         first = first_of(batch.items[0])
@@ -78,11 +83,6 @@ class Stretch:
             raise StorageIntegrityError(f"{batch.task_id}: index {known.last_index + 1} is missing before {first}")
         if not is_contiguous(batch.items, first):
             raise StorageIntegrityError(f"{batch.task_id}: the batch has a gap")
-        begun = batch.segments[-1].first
-        if self.epoch > known.epoch > 0 and begun <= known.last_index:
-            raise StorageIntegrityError(
-                f"{batch.task_id}: epoch {self.epoch} begins at {begun}, but {known.last_index} is archived"
-            )
 
     def _behind(self, last: int) -> list[Entry | Hole]:
         return [item for item in self.batch.items if last_of(item) > last]
