@@ -160,6 +160,11 @@ def task_path(task_id: str, *rest: str) -> str:
     return "/".join(("/tasks", quote(task_id, safe=""), *rest))
 
 
+def worker_path(worker_id: str, *rest: str) -> str:
+    """``/workers/{id}/…``, likewise."""
+    return "/".join(("/workers", quote(worker_id, safe=""), *rest))
+
+
 def _json_of(reply: httpx.Response) -> Any:
     if reply.is_success and not reply.content:
         return None

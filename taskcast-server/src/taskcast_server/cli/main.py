@@ -12,7 +12,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from taskcast_core.errors import TaskcastError
-from taskcast_server.cli import backup, config, doctor, init, logs, migrate, nodes, plugins, run, start, tasks, token
+from taskcast_server.cli import (
+    backup,
+    config,
+    doctor,
+    init,
+    logs,
+    migrate,
+    nodes,
+    plugins,
+    run,
+    start,
+    tasks,
+    token,
+    workers,
+)
 from taskcast_server.cli import transfer as archives
 from taskcast_server.cli.output import CliError, remark
 
@@ -55,6 +69,7 @@ app.add_typer(nodes.app)
 app.command("ping")(doctor.ping)
 app.command("doctor")(doctor.doctor)
 app.add_typer(tasks.app)
+app.add_typer(workers.app)
 app.command("logs")(logs.logs)
 app.command("tail")(logs.tail)
 app.command("run", context_settings=run.CONTEXT)(run.run)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from taskcast_server.cli.calling import call
 from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
 from taskcast_server.cli.output import (
     CliError,
@@ -43,7 +44,7 @@ def list_tasks(
     """List tasks, the newest first."""
     given = {"status": status, "type": type, "limit": str(limit)}
     params = {name: value for name, value in given.items() if value}
-    reply = _call(node, url, token, "GET", "/tasks", params=params)
+    reply = call(node, url, token, "GET", "/tasks", params=params)
     tasks = reply["tasks"][:limit]
     if output is OutputFormat.JSON:
         tell_json({"tasks": tasks})
@@ -117,7 +118,7 @@ def create(
         "metadata": _json_object("--metadata", metadata), "tags": tag or None, "ttl": ttl, "priority": priority,
     }  # fmt: skip
     body = {name: value for name, value in given.items() if value is not None}
-    task = _call(node, url, token, "POST", "/tasks", body)
+    task = call(node, url, token, "POST", "/tasks", body)
     if output is OutputFormat.JSON:
         tell_json(task)
     else:
@@ -135,7 +136,7 @@ def cancel(
     """Cancel a task that has not ended."""
     from taskcast_server.cli.http import task_path
 
-    task = _call(node, url, token, "PATCH", task_path(task_id, "status"), {"status": "cancelled"})
+    task = call(node, url, token, "PATCH", task_path(task_id, "status"), {"status": "cancelled"})
     if output is OutputFormat.JSON:
         tell_json(task)
     else:
@@ -153,30 +154,11 @@ def delete(
     """Delete a task and its events."""
     from taskcast_server.cli.http import task_path
 
-    _call(node, url, token, "DELETE", task_path(task_id))
+    call(node, url, token, "DELETE", task_path(task_id))
     if output is OutputFormat.JSON:
         tell_json({"ok": True, "taskId": task_id})
     else:
         tell(f"Deleted {task_id}")
-
-
-def _call(
-    node: str | None,
-    url: str | None,
-    token: str | None,
-    method: str,
-    path: str,
-    body: Any = None,
-    params: dict[str, str] | None = None,
-) -> Any:
-    """One request to the server that the flags name."""
-    from taskcast_server.cli.http import Api
-
-    async def send() -> Any:
-        async with Api(choose(node, url, token)) as api:
-            return await api.request(method, path, body, params=params)
-
-    return asyncio.run(send())
 
 
 def _json_object(flag: str, text: str | None) -> dict[str, Any] | None:
