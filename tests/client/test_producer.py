@@ -96,6 +96,8 @@ async def test_ending_it_by_hand(client: TaskcastClient) -> None:
     assert (await client.get_task(task.id)).result == {"n": 1}
     async with client.task() as task:
         await task.cancel("enough")
+        with pytest.raises(TaskCancelled):
+            await task.emit("too late")
     assert (await client.get_task(task.id)).status == "cancelled"
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 
-from taskcast_client.calls import JSON, Call, Reply
+from taskcast_client.calls.call import JSON, Call, Reply
 from taskcast_client.errors import ClientError, ConnectionFailed, InvalidReply, RefusedError, refused
 from taskcast_client.models import loads
 from taskcast_client.retries import RetryPolicy

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
-from taskcast_client.calls import since_query
+from taskcast_client.calls.call import since_query
 from taskcast_client.errors import InvalidReply
 from taskcast_client.models import Cursor, Envelope, Level, SeriesFormat, loads
 from taskcast_client.sse import Frame, FrameTooLong, SseParser

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from taskcast_client.calls import Call, events_path
+from taskcast_client.calls.call import Call, events_path
 from taskcast_client.errors import ClientError, RefusedError, StaleAssignment, TaskCancelled
 from taskcast_client.models import (
     STATUS_TYPE,
@@ -61,7 +61,7 @@ class TaskRun:
         self._task = subject if isinstance(subject, Task) else None
         self._id = subject.id if not isinstance(subject, str) else subject
         self._sender = Sender(self._publish, coalescing or Coalescing())
-        self._is_over = False
+        self._over: str | None = None  # how it ended for this run
         self._ended: asyncio.Future[str] | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -104,7 +104,7 @@ class TaskRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stop_watching()
-        if self._is_over:
+        if self._over is not None:
             await self._sender.abandon()
         elif error is None:
             await self.complete(self.result)
@@ -117,30 +117,30 @@ class TaskRun:
         """Send what waits, and end the task well. Leaving the block does it, with ``task.result``."""
         try:
             await self._sender.close()
-        except TaskCancelled:
-            self._is_over = True
+        except TaskCancelled as error:
+            self._over = error.status
             raise
         except ClientError as error:  # its story is not complete, and so neither is the task
             await self._last_words("failed", TaskError(f"events could not be sent: {error}", "events_lost"))
             raise
         await self._move("completed", result=result)
-        self._is_over = True
+        self._over = "completed"
 
     async def fail(self, message: str, *, code: str | None = None, details: JsonObject | None = None) -> None:
         """Send what waits, and end the task as failed. An exception that leaves the block does it, too."""
         await self._sender.close()
         await self._move("failed", error=TaskError(message, code, details))
-        self._is_over = True
+        self._over = "failed"
 
     async def cancel(self, reason: str | None = None) -> None:
         """Send what waits, and end the task as cancelled."""
         await self._sender.close()
         await self._move("cancelled", error=None if reason is None else TaskError(reason, "cancelled"))
-        self._is_over = True
+        self._over = "cancelled"
 
     def let_go(self) -> None:
-        """Leave the task to somebody else: leaving the block will neither send what waits nor end the task."""
-        self._is_over = True
+        """Leave the task to others: what this run says from now on is refused, and leaving the block ends nothing."""
+        self._over = "left to others"
 
     async def _move(
         self, status: TaskStatus, *, result: JsonObject | None = None, error: TaskError | None = None
@@ -154,7 +154,7 @@ class TaskRun:
 
     async def _last_words(self, status: TaskStatus, error: TaskError | None) -> None:
         """Tell the server how it ended; the exception under way matters more than whether that succeeds."""
-        self._is_over = True
+        self._over = status
         words = asyncio.ensure_future(self._say(status, error))
         was_cancelled = False
         while not words.done():
@@ -237,8 +237,10 @@ class TaskRun:
         """Have an event published, behind all earlier ones; waits only when too much is waiting already.
 
         Raises:
-            ValueError, TypeError: the data has no JSON form.
+            ValueError, TypeError: the data has no JSON form. TaskCancelled: the task is over, for this run at least.
         """
+        if self._over is not None:
+            raise TaskCancelled(self.id, self._over)
         await self._sender.put(EventInput(type, data, level, series_id, series_mode, series_acc_field))
 
     async def flush(self) -> None:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeVar
 
-from taskcast_client.calls import events_path
+from taskcast_client.calls.call import events_path
 from taskcast_client.connection import ByteStream, Connection
 from taskcast_client.errors import (
     ClientError,

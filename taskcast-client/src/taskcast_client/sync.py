@@ -54,7 +54,7 @@ class RunningLoop:
 
 
 class _Loop:
-    """An event loop on a daemon thread, started when it is first needed; shared by everything of one client."""
+    """An event loop on a daemon thread, started when it is first needed; everything of one client runs on it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
