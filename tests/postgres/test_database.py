@@ -173,10 +173,12 @@ async def test_the_callers_own_pool(postgres_url: str, hot: MemoryShortTermStore
     ],
 )
 async def test_why_a_server_is_away(url: str, kind: str) -> None:
+    began = time.monotonic()
     with pytest.raises(StoreUnavailable) as raised:
-        async with PostgresLongTermStore(options(url)):
+        async with PostgresLongTermStore(options(url, connect_timeout_ms=60_000)):
             pass
     assert raised.value.kind == kind
+    assert time.monotonic() - began < 30, "an attempt that has failed is not waited out"
 
 
 async def test_a_missing_database(postgres_server: PostgresServer) -> None:

@@ -107,6 +107,8 @@ class Database:
         self._owns_pool = pool is None
         self._last_error: BaseException | None = None
         self._is_probing = False
+        self._in_use = 0
+        self._attempt_failed = asyncio.Event()
 
     async def open(self) -> None:
         """Connect once.
@@ -173,8 +175,10 @@ class Database:
                     connection = await super().connect(conninfo, **arguments)
                 except TROUBLE as error:
                     database._last_error = error
+                    database._attempt_failed.set()
                     raise
                 database._last_error = None
+                database._attempt_failed.clear()
                 return connection
 
         return Recording
@@ -231,6 +235,7 @@ class Database:
     @asynccontextmanager
     async def _connected(self, pool: Pool, limit_ms: int) -> AsyncIterator[Connection]:
         connection = await self._take(pool)
+        self._in_use += 1
         try:
             has_autocommit = connection.autocommit
             if not has_autocommit:
@@ -245,12 +250,13 @@ class Database:
                     await connection.set_autocommit(False)
             self.health.is_back()
         finally:
+            self._in_use -= 1
             await pool.putconn(connection)
 
     async def _take(self, pool: Pool) -> Connection:
         """A connection that works: those that died while nobody used them are dropped on the way."""
         for _ in range(pool.max_size + 1):
-            connection: Connection = await pool.getconn(timeout=self.options.connect_timeout_ms / 1000)
+            connection = await self._get(pool)
             try:
                 if _has_news(connection):
                     await connection.execute("")
@@ -263,6 +269,26 @@ class Database:
                 return connection
         raise psycopg.OperationalError("the connection is closed")
 
+    async def _get(self, pool: Pool) -> Connection:
+        """A connection from the pool. While there is none at all, an attempt that fails is not waited out."""
+        limit_s = self.options.connect_timeout_ms / 1000
+        if pool.get_stats()["pool_available"]:
+            return await pool.getconn(timeout=limit_s)  # type: ignore[no-any-return]
+        self._attempt_failed.clear()
+        getting = asyncio.ensure_future(pool.getconn(timeout=limit_s))
+        failing = asyncio.ensure_future(self._attempt_failed.wait())
+        try:
+            await asyncio.wait((getting, failing), return_when=asyncio.FIRST_COMPLETED)
+            if getting.done() or self._in_use:
+                return await getting  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            await _give_back(pool, getting)
+            raise
+        finally:
+            failing.cancel()
+        await _give_back(pool, getting)
+        raise self._last_error or psycopg.OperationalError("the connection is lost")
+
     def _translated(self, error: BaseException) -> StoreUnavailable:
         kind = kind_of(error)
         away = is_outage(error)
@@ -273,6 +299,14 @@ class Database:
         if away:
             self.health.is_away(kind)
         return unavailable(error, kind)
+
+
+async def _give_back(pool: Pool, getting: asyncio.Future[Connection]) -> None:
+    """Nobody waits for this connection any more; it may have come at the last moment."""
+    getting.cancel()
+    (found,) = await asyncio.gather(getting, return_exceptions=True)
+    if isinstance(found, psycopg.AsyncConnection):
+        await pool.putconn(found)
 
 
 def _has_news(connection: Connection) -> bool:
