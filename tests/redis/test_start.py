@@ -134,3 +134,16 @@ async def test_a_connection_is_closed_with_its_last_user(redis_server: RedisServ
         async with RedisShortTermStore(connection):
             pass
         assert (await created(one)).rev == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "a{b", "}"])
+async def test_prefixes_that_would_break_the_layout(redis_server: RedisServer, prefix: str) -> None:
+    with pytest.raises(ConfigError, match="prefix"):
+        async with RedisShortTermStore(RedisConnection(RedisOptions(url=redis_server.url, prefix=prefix))):
+            pass
+
+
+async def test_replicas_of_a_cluster_cannot_be_waited_for() -> None:
+    with pytest.raises(ConfigError, match="wait_replicas"):
+        async with create_redis_adapters("redis+cluster://127.0.0.1:1", wait_replicas=1):
+            pass

@@ -21,7 +21,7 @@ from taskcast_redis.bells import bell_of, ring_text
 from taskcast_redis.connection import Argument, RedisConnection
 from taskcast_redis.failures import COMMAND, PUB_SUB, TROUBLE, kind_of
 from taskcast_redis.health import Dependency
-from taskcast_redis.keys import unpack
+from taskcast_redis.keys import channel_of, unpack
 from taskcast_redis.stopping import stop
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class RedisBroadcastProvider:
         keys, text = self.connection.keys, ring_text(bell)
         self._bells.append((keys.bell(bell.channel), text))
         if is_of_task:
-            self._bells.append((keys.all_bells()[keys.shard_of(bell.task_id)], text))
+            self._bells.append((keys.all_bells_with(bell.task_id), text))
         self._has_bells.set()
 
     async def _send_forever(self) -> None:
@@ -159,9 +159,8 @@ class RedisBroadcastProvider:
         followers = self._followers.get(channel)
         if not followers:
             return
-        name = None if channel in self.connection.keys.all_bells() else channel.partition(b":b:")[2]
         try:
-            bell = bell_of(None if name is None else unpack(name), message)
+            bell = bell_of(channel_of(channel), message)
         except (ValueError, IndexError, KeyError):
             bell = None
         for ear in tuple(followers):

@@ -101,6 +101,9 @@ class CommitQueue:
                     _fail(some, partial(StoreUnavailable, error.dependency, error.kind))
                 except ResponseError as error:
                     _fail(some, partial(ResponseError, str(error)))
+                except BaseException:  # a defect, or the end of the loop: nobody may wait forever
+                    _fail(some, partial(StoreUnavailable, COMMAND, "broken"))
+                    raise
         finally:
             del self._lines[name], self._senders[name]
             for one in line:  # only when this task was cancelled

@@ -89,6 +89,10 @@ class RedisConnection:
 
     async def _start(self) -> None:
         options = self.options
+        if not options.prefix or set(options.prefix) & set("{}"):
+            raise ConfigError(f'the prefix of the Redis keys must be a text without braces, not "{options.prefix}"')
+        if options.wait_replicas and self.is_cluster:
+            raise ConfigError("wait_replicas needs a single server or Sentinels; a Cluster cannot be waited for")
         if _decodes(self.client):
             raise ConfigError("the Redis client decodes replies; make it with decode_responses=False")
         backoff = Backoff(first_s=options.retry_first_ms / 1000, most_s=options.retry_most_ms / 1000)

@@ -73,6 +73,16 @@ class Keys:
         """The channels that carry the bells of all tasks, one per shard."""
         return [pack(f"{tag}:a") for tag in self.tags]
 
+    def all_bells_with(self, task_id: str) -> bytes:
+        """The one of them that carries a task's."""
+        return pack(f"{self.of(task_id)}:a")
+
+
+def channel_of(name: bytes) -> str | None:
+    """What a pub/sub channel is called without its prefix; None for those of all tasks."""
+    form, _, channel = name[name.index(b"}") + 2 :].partition(b":")
+    return unpack(channel) if form == b"b" else None
+
 
 def layout_key(prefix: str) -> str:
     """Where version and number of shards of a prefix are kept."""
