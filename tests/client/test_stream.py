@@ -189,7 +189,7 @@ async def test_a_silent_connection_is_given_up_and_resumed(client: TaskcastClien
 
 
 async def test_a_server_that_is_killed_and_comes_back(own_server: TaskcastServer) -> None:
-    async with TaskcastClient(own_server.url, retry=RetryPolicy(attempts=100, first_s=0.02, longest_s=0.1)) as client:
+    async with TaskcastClient(own_server.url, retry=RetryPolicy(attempts=500, first_s=0.02, longest_s=0.1)) as client:
         task_id = (await client.create_task()).id
         await client.transition_task(task_id, "running")
         stream = client.subscribe(task_id)
