@@ -147,3 +147,15 @@ async def test_replicas_of_a_cluster_cannot_be_waited_for() -> None:
     with pytest.raises(ConfigError, match="wait_replicas"):
         async with create_redis_adapters("redis+cluster://127.0.0.1:1", wait_replicas=1):
             pass
+
+
+async def test_one_variable_is_enough(
+    redis_server: RedisServer, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TASKCAST_REDIS_URL", redis_server.url)
+    monkeypatch.setenv("TASKCAST_REDIS_PREFIX", prefix)
+    async with open_engine() as engine:
+        assert isinstance(engine.store, RedisShortTermStore)
+        assert engine.store.connection.rings
+        assert engine.store.connection.keys.prefix == prefix

@@ -26,7 +26,6 @@ local function is_doomed(f, index, mode)
   return not (state and state[LAST] == index)
 end
 
--- With series ends kept, an entry of another mode that happens to be a series' newest index cannot exist.
 local doomed, looked, next_index = {}, 0, -1
 local low = math.max(from, t.fi)
 if low <= last then
