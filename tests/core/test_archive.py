@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from taskcast_core import Event, MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
 from taskcast_core.archive import ArchiveSettings
 from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
-from taskcast_core.contracts import ListQuery
+from taskcast_core.contracts import ListQuery, LogCopy
 from taskcast_core.entries import Entry
 from taskcast_core.errors import (
     StorageBusy,
@@ -266,3 +267,36 @@ async def test_a_deleted_task_is_gone_from_both(tiers: Tiers) -> None:
     await engine.delete_task(task_id)
     assert await engine.get_task(task_id) is None
     assert await tiers.cold.get(task_id) is None
+
+
+async def test_a_log_that_contradicts_its_archive_is_left_alone(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine, id="twice")
+    await tiers.archived(task_id)
+    tiers.hot.__dict__.update(MemoryShortTermStore().__dict__)
+    # Somebody else's hot store, with another log under the same id.
+    elsewhere = TaskEngine(
+        broadcast=tiers.broadcast, short_term_store=tiers.hot, settings=EngineSettings(background=False)
+    )
+    async with elsewhere:
+        await elsewhere.create_task(id="twice")
+        await elsewhere.publish_event("twice", type="other", data={})
+    await tiers.hot.load((await own_copy(tiers.hot, "twice")), overwrite=True)
+    archived = await tiers.cold.get(task_id)
+    epochs = set()
+    for _ in range(50):
+        await asyncio.sleep(0)
+        stored = await tiers.hot.get("twice")
+        assert stored is not None
+        epochs.add(stored.epoch)
+    assert len(epochs) == 1, "no epoch after epoch is founded"
+    assert await tiers.cold.get(task_id) == archived, "nothing is thrown away"
+
+
+async def own_copy(hot: MemoryShortTermStore, task_id: str) -> LogCopy:
+    """A task's log as it is, now with an archive lane."""
+    stored = await hot.get(task_id)
+    assert stored is not None
+    page = await hot.read(task_id)
+    record = evolve(stored.record, lanes=("archive",))
+    return LogCopy(record, 1, stored.segments, page.items, last_index=page.last, last_timestamp=stored.last_timestamp)

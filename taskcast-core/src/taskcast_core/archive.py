@@ -15,7 +15,7 @@ from typing import Literal
 
 from attrs import evolve, frozen
 
-from taskcast_core.backoff import Backoff
+from taskcast_core.backoff import Backoff, delay_s
 from taskcast_core.contracts.cold import Cold
 from taskcast_core.contracts.followers import Dirty, FollowerKind, Followers
 from taskcast_core.contracts.long_term import ArchiveBatch, LongTermStore, Watermark
@@ -25,6 +25,7 @@ from taskcast_core.errors import (
     StorageBusy,
     StorageIntegrityError,
     StoragePreconditionFailed,
+    StoreUnavailable,
     TaskDeleting,
     TaskExists,
     TaskNotFound,
@@ -37,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 GROUP = 64
 """Batches that travel to the long-term store in one transaction, at most."""
+DISAGREEMENT_S = 60.0
+"""So long is a log left alone that contradicts its archive."""
 
 
 @frozen
@@ -85,12 +88,17 @@ class Archiver:
             batch = ArchiveBatch(dirty.task_id, stored.record, stored.rev, stored.segments, tuple(items), series)
             try:
                 await self._write(batch)
-            except StorageIntegrityError:
-                # The hot log is not what was archived: it has lost an epoch without anybody noticing.
-                _log.warning("log of %s disagrees with its archive", dirty.task_id)
-                await self._log.found_epoch(dirty.task_id, dirty.epoch, stored.last_index)
-                raise
+            except StoreUnavailable as error:
+                return self._later(dirty, delay_s(dirty.attempt + 1, first_s=0.5, most_s=5.0), error)
+            except StorageIntegrityError as error:
+                # The hot log is not what was archived: it was lost and grew anew with nobody there to notice. Nothing
+                # is thrown away on either side; somebody has to decide.
+                return self._later(dirty, DISAGREEMENT_S, error)
         return Progress(last)
+
+    def _later(self, dirty: Dirty, wait_s: float, error: Exception) -> Progress:
+        _log.warning("archiving %s waits: %s", dirty.task_id, error)
+        return Progress(dirty.cursor, dirty.attempt + 1, self._log.now_ms() + round(wait_s * 1000))
 
     async def _write(self, batch: ArchiveBatch) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
