@@ -57,7 +57,7 @@ def options_for(algorithm: str, **more: Any) -> JwtOptions:
 
 def claims(**changes: Any) -> dict[str, Any]:
     """Good claims for `options_for(…, issuer="issuer", audience="audience")`; None leaves one out."""
-    base = {"sub": "user", "scope": ["event:subscribe"], "exp": int(time.time()) + 600, "iss": "issuer",
+    base = {"sub": "user", "scope": ["event:subscribe"], "exp": int(time.time()) + 86_400, "iss": "issuer",
             "aud": "audience"}  # fmt: skip
     return {name: value for name, value in (base | changes).items() if value is not None}
 

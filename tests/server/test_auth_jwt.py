@@ -70,11 +70,11 @@ DEFECTS: dict[str, Callable[[str], str]] = {
     "payload tampered": tampered,
     "expired": with_claims(exp=NOW - 1),
     "expires at zero": with_claims(exp=0),
-    "exp a text": with_claims(exp=str(NOW + 600)),
+    "exp a text": with_claims(exp=str(NOW + 86_400)),
     "exp true": with_claims(exp=True),
     "exp infinite": with_claims(exp=float("inf")),
     "exp not a number": with_claims(exp=float("nan")),
-    "not yet valid": with_claims(nbf=NOW + 600),
+    "not yet valid": with_claims(nbf=NOW + 86_400),
     "nbf a text": with_claims(nbf="0"),
     "iss missing": with_claims(iss=None),
     "iss wrong": with_claims(iss="someone"),
@@ -117,7 +117,7 @@ async def test_a_defective_token_is_refused(algorithm: str, defect: str) -> None
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_a_good_token_becomes_a_principal(algorithm: str) -> None:
-    expires = NOW + 600
+    expires = NOW + 86_400
     payload = claims(
         taskIds=["a", "b"], scope=["event:subscribe", "unheard:of"], workerId="w", exp=expires, plan="pro",
         aud=["x", "audience"], nbf=NOW - 5, iat=NOW + 30,

@@ -26,7 +26,7 @@ PUBLIC = [route for route in route_table() if route.scope is None and route.path
 
 
 def token(scope: list[str] | None, task_ids: Any = "*", **claims: Any) -> str:
-    known = {"sub": "me", "taskIds": task_ids, "exp": int(time.time()) + 600, "iss": "issuer", "aud": "audience"}
+    known = {"sub": "me", "taskIds": task_ids, "exp": int(time.time()) + 86_400, "iss": "issuer", "aud": "audience"}
     if scope is not None:
         known["scope"] = scope
     return jwt.encode({**known, **claims}, claims.pop("key", SECRET), algorithm="HS256")
@@ -109,7 +109,7 @@ DEFECTS: dict[str, str | None] = {
     "rubbish": "rubbish",
     "another key": token(["*"], key="another-key-that-is-long-enough-0123456789abcdef"),
     "expired": token(["*"], exp=int(time.time()) - 5),
-    "not yet": token(["*"], nbf=int(time.time()) + 60),
+    "not yet": token(["*"], nbf=int(time.time()) + 86_400),
     "another issuer": token(["*"], iss="x"),
     "another audience": token(["*"], aud="x"),
     "no signature": jwt.encode({"scope": ["*"], "iss": "issuer", "aud": "audience"}, "", algorithm="none"),
