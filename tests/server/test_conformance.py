@@ -12,9 +12,20 @@ SUITE = Path(__file__).parents[1] / "conformance"
 TASKCAST = Path(sys.executable).with_name("taskcast")
 
 
+@pytest.fixture
+def storage_urls(request: pytest.FixtureRequest, storage: str) -> dict[str, str]:
+    """Where the servers are that this storage needs."""
+    urls = {}
+    if storage.startswith("redis"):
+        urls["REDIS_URL"] = request.getfixturevalue("redis_server").url
+    if storage.endswith("pg"):
+        urls["POSTGRES_URL"] = request.getfixturevalue("postgres_server").create_database()
+    return urls
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("storage", ["memory", "sqlite"])
-def test_the_whole_suite_passes(storage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", ["memory", "sqlite", "redis", "redis_pg"])
+def test_the_whole_suite_passes(storage: str, storage_urls: dict[str, str], tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "pytest", str(SUITE), "-q", "--no-header", "--storage", storage,
         "-c", str(SUITE / "pytest.ini"), "--rootdir", str(SUITE), f"--basetemp={tmp_path / 'suite'}",
@@ -26,7 +37,9 @@ def test_the_whole_suite_passes(storage: str, tmp_path: Path) -> None:
         for name, value in os.environ.items()
         if not name.startswith(("PYTEST_", "TASKCAST_", "REDIS_URL", "POSTGRES_URL"))
     }
-    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=580, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=clean | storage_urls, capture_output=True, text=True, timeout=580, check=False
+    )
     summary = re.search(r"CONFORMANCE: (\d+) passed, (\d+) failed", done.stdout)
     assert summary, done.stdout + done.stderr
     assert int(summary.group(2)) == 0, done.stdout[-20_000:]
