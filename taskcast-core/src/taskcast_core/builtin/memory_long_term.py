@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from attrs import define, evolve
 
 from taskcast_core import listing, machine
 from taskcast_core.builtin.memory_log import MemoryLog
+from taskcast_core.builtin.memory_reads import MemoryReads
 from taskcast_core.clock import Clock
 from taskcast_core.contracts.followers import Due
 from taskcast_core.contracts.listing import ListPage, ListQuery
-from taskcast_core.contracts.log_reader import Page, SeriesPage
 from taskcast_core.contracts.long_term import ArchiveBatch, Watermark
 from taskcast_core.contracts.task_log import LogCopy, Stored, TimerKind
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, NotHot, StorageIntegrityError
-from taskcast_core.filters import View
 from taskcast_core.models import WorkerAudit
 
 
@@ -35,7 +34,7 @@ class _Kept:
         return Watermark(stored.epoch, stored.last_index, stored.rev, self.state)
 
 
-class MemoryLongTermStore:
+class MemoryLongTermStore(MemoryReads):
     """LongTermStore without I/O; every method is one atomic step of the event loop."""
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -157,43 +156,6 @@ class MemoryLongTermStore:
         if epoch is not None and epoch != kept.log.stored.epoch:
             raise EpochChanged(task_id, kept.log.stored.epoch)
         return kept.log
-
-    async def read(
-        self,
-        task_id: str,
-        *,
-        epoch: int | None = None,
-        after: int = -1,
-        before: int | None = None,
-        limit: int = 1000,
-        reverse: bool = False,
-    ) -> Page:
-        """See LogReader."""
-        return self._readable(task_id, epoch).read(after, before, limit, reverse=reverse)
-
-    async def series(self, task_id: str, *, epoch: int | None = None) -> SeriesPage:
-        """See LogReader."""
-        return self._readable(task_id, epoch).series_page()
-
-    async def fold(self, task_id: str, series_id: str, index: int, *, epoch: int | None = None) -> Any:
-        """See LogReader."""
-        return self._readable(task_id, epoch).fold(series_id, index)
-
-    async def count(self, task_id: str, view: View, before: int, *, epoch: int | None = None) -> int:
-        """See LogReader."""
-        return self._readable(task_id, epoch).count(view, before)
-
-    async def seek(self, task_id: str, view: View, position: int, *, epoch: int | None = None) -> int | None:
-        """See LogReader."""
-        return self._readable(task_id, epoch).seek(view, position)
-
-    async def seek_time(self, task_id: str, timestamp: int, *, epoch: int | None = None) -> int:
-        """See LogReader."""
-        return self._readable(task_id, epoch).seek_time(timestamp)
-
-    async def locate(self, task_id: str, event_id: str, *, epoch: int | None = None) -> int | None:
-        """See LogReader."""
-        return self._readable(task_id, epoch).locate(event_id)
 
     # ── Audit ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

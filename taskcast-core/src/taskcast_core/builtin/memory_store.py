@@ -14,13 +14,13 @@ from attrs import define, evolve
 from taskcast_core import listing, machine
 from taskcast_core.builtin.memory_lanes import LaneTable
 from taskcast_core.builtin.memory_log import MemoryLog
+from taskcast_core.builtin.memory_reads import MemoryReads
 from taskcast_core.builtin.memory_timers import TimerTable
 from taskcast_core.builtin.memory_workers import WorkerTable
 from taskcast_core.clock import Clock
 from taskcast_core.contracts.cold import RestoreTicket
 from taskcast_core.contracts.followers import Backlog, DeadLetter, Dirty, Due, FollowerKind
 from taskcast_core.contracts.listing import ListPage, ListQuery
-from taskcast_core.contracts.log_reader import Page, SeriesPage
 from taskcast_core.contracts.task_log import (
     Change,
     Committed,
@@ -36,7 +36,6 @@ from taskcast_core.contracts.task_log import (
 )
 from taskcast_core.contracts.workers import Assignment
 from taskcast_core.errors import EpochChanged, NotHot, TaskDeleting, TaskExists, TicketRefused
-from taskcast_core.filters import View
 from taskcast_core.ids import new_salt, new_ulid
 from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
 
@@ -61,7 +60,7 @@ class _Restoring:
     log: MemoryLog | None = None
 
 
-class MemoryShortTermStore:
+class MemoryShortTermStore(MemoryReads):
     """TaskLog, Listing, Deadlines, Followers, Cold and Workers in this process' memory.
 
     No method awaits anything, so each is one atomic step of the event loop; use it from one loop only.
@@ -219,45 +218,6 @@ class MemoryShortTermStore:
         """See TaskLog."""
         log = self._open(task_id, epoch)
         return log.trim(rule, self._lanes.ceiling(log.stored), limit)
-
-    # ── LogReader ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def read(
-        self,
-        task_id: str,
-        *,
-        epoch: int | None = None,
-        after: int = -1,
-        before: int | None = None,
-        limit: int = 1000,
-        reverse: bool = False,
-    ) -> Page:
-        """See LogReader."""
-        return self._readable(task_id, epoch).read(after, before, limit, reverse=reverse)
-
-    async def series(self, task_id: str, *, epoch: int | None = None) -> SeriesPage:
-        """See LogReader."""
-        return self._readable(task_id, epoch).series_page()
-
-    async def fold(self, task_id: str, series_id: str, index: int, *, epoch: int | None = None) -> Any:
-        """See LogReader."""
-        return self._readable(task_id, epoch).fold(series_id, index)
-
-    async def count(self, task_id: str, view: View, before: int, *, epoch: int | None = None) -> int:
-        """See LogReader."""
-        return self._readable(task_id, epoch).count(view, before)
-
-    async def seek(self, task_id: str, view: View, position: int, *, epoch: int | None = None) -> int | None:
-        """See LogReader."""
-        return self._readable(task_id, epoch).seek(view, position)
-
-    async def seek_time(self, task_id: str, timestamp: int, *, epoch: int | None = None) -> int:
-        """See LogReader."""
-        return self._readable(task_id, epoch).seek_time(timestamp)
-
-    async def locate(self, task_id: str, event_id: str, *, epoch: int | None = None) -> int | None:
-        """See LogReader."""
-        return self._readable(task_id, epoch).locate(event_id)
 
     # ── Listing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
