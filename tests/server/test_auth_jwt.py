@@ -135,7 +135,7 @@ async def test_absent_claims_have_their_defaults() -> None:
     async with open_jwt(JwtOptions(secret=SECRET)) as authenticator:
         principal = await authenticator.authenticate(bearer(token("HS256", {"aud": "anything", "iss": "anyone"})))
         renewed = await authenticator.authenticate(
-            bearer(token("HS256", {"aud": "anything", "iss": "anyone", "exp": NOW + 99}))
+            bearer(token("HS256", {"aud": "anything", "iss": "anyone", "exp": NOW + 86_400}))
         )
         other = await authenticator.authenticate(bearer(token("HS256", {"taskIds": ["x"]})))
     assert principal.scopes == frozenset() and principal.task_ids is None and principal.expires_at is None

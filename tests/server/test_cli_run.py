@@ -43,9 +43,11 @@ class Terminal:
 
     def __init__(self, command: list[str | Path], env: dict[str, str]) -> None:
         self._master, slave = pty.openpty()
+        # A suite that runs in the background has been told to ignore Ctrl-C; a program in a terminal is not.
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
-        )
+            command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
         os.close(slave)
         self.text = ""
 

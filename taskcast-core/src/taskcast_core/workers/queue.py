@@ -36,6 +36,7 @@ class _Waiter:
     worker: Worker
     reply: asyncio.Future[Task | None] = field(factory=lambda: asyncio.get_running_loop().create_future())
     is_stale: bool = False
+    is_over: bool = False
 
     def answer(self, task: Task | None) -> bool:
         """Give it its task, or nothing; False when nobody waits for it any more."""
@@ -119,7 +120,8 @@ class WorkQueue:
                     break
         if waiter in self._waiting:
             return None
-        return await waiter.reply  # it is being claimed for right now
+        waiter.is_over = True  # it is being claimed for right now; should that fail, it is not put back
+        return await waiter.reply
 
     def _abandon(self, waiter: _Waiter) -> None:
         if not waiter.reply.done():
@@ -210,6 +212,9 @@ class WorkQueue:
                 self._return(claimed)
 
     async def _put_back(self, waiter: _Waiter) -> None:
+        if waiter.is_over:
+            waiter.answer(None)
+            return
         self._waiting.append(waiter)
         await self._refresh(waiter)
         self._rung.set()
