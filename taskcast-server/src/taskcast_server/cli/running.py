@@ -140,7 +140,7 @@ class Run:
         try:
             await self._recorder.run()
         except ApiError as error:
-            if error.code == "task_ended" or "terminal status" in str(error):
+            if error.code == "task_ended":
                 self._task_ended()
             else:
                 remark(f"no longer recording the program's output: {error}")
