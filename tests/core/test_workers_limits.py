@@ -12,7 +12,7 @@ from taskcast_core.config.errors import InvalidConfig
 from taskcast_core.errors import InvalidInput
 from taskcast_core.workers import ClaimFailed, WorkerSettings
 from tests.core.worker_rooms import KIND, QUICK, node, nodes
-from tests.fixtures.eventually import eventually
+from tests.fixtures.eventually import SOON_S, eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
 
@@ -63,10 +63,10 @@ async def test_a_bound_does_not_hold_up_other_types_and_is_told_of() -> None:
         with pytest.raises(ClaimFailed, match="Too many tasks are running"):
             await one.workers.claims.claim("a2", "w")
         assert await one.slots("w") == 2
-        waiting = asyncio.create_task(one.workers.pull("w", 10))
+        waiting = asyncio.create_task(one.workers.pull("w", 60))
         await eventually(lambda: one.workers.queue.waiting == 1)
         await one.engine.transition_task("a1", "cancelled")
-        ended = await asyncio.wait_for(waiting, 1) or await one.workers.pull("w", 1)
+        ended = await asyncio.wait_for(waiting, SOON_S) or await one.workers.pull("w", 1)
         assert ended is not None and ended.id == "a2"
 
 

@@ -10,7 +10,7 @@ from taskcast_core.errors import InvalidInput, StaleAssignment
 from taskcast_core.models import MatchRule, TagMatch
 from taskcast_core.workers import ClaimFailed
 from tests.core.worker_rooms import QUICK, node, nodes
-from tests.fixtures.eventually import eventually
+from tests.fixtures.eventually import SOON_S, eventually
 from tests.fixtures.scale import Scale
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
@@ -31,7 +31,7 @@ async def test_a_pull_without_work_ends_in_time() -> None:
     async with node() as one:
         began = time.monotonic()
         assert await one.workers.pull("w", 0.3) is None
-        assert 0.25 < time.monotonic() - began < 1
+        assert 0.25 < time.monotonic() - began < SOON_S
 
 
 async def test_priority_then_age() -> None:
@@ -65,20 +65,17 @@ async def test_a_match_behind_many_others_is_found() -> None:
         assert task is not None and task.id == last.id
 
 
-async def test_a_waiting_pull_is_woken_from_another_node() -> None:
+async def test_a_waiting_pull_is_woken_from_another_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskcast_core.workers.queue._LOOK_AGAIN_S", 60.0)  # so that only a ring wakes it
     async with nodes(2) as (here, there):
-        delays = []
         for _ in range(50):
-            pull = asyncio.create_task(here.workers.pull("w", 5))
+            pull = asyncio.create_task(here.workers.pull("w", 60))
             await eventually(lambda: here.workers.queue.waiting == 1)
-            began = time.monotonic()
             made = await there.task()
-            task = await pull
-            delays.append(time.monotonic() - began)
+            task = await asyncio.wait_for(pull, SOON_S)
             assert task is not None and task.id == made.id
             await there.engine.transition_task(task.id, "running", assignment_id=task.assignment_id)
             await there.engine.transition_task(task.id, "completed", assignment_id=task.assignment_id)
-        assert sorted(delays)[44] < 0.05, delays
 
 
 async def test_a_full_worker_waits_for_room() -> None:
@@ -91,7 +88,7 @@ async def test_a_full_worker_waits_for_room() -> None:
         await eventually(lambda: here.workers.queue.waiting == 1)
         await there.engine.transition_task("first", "running")
         await there.engine.transition_task("first", "completed")
-        second = await asyncio.wait_for(pull, 0.5)
+        second = await asyncio.wait_for(pull, SOON_S)
         assert second is not None and second.id == "second"
 
 
@@ -125,9 +122,9 @@ async def test_a_reply_that_never_arrived_strands_nothing() -> None:
         lost = await one.workers.pull("w", 1)
         assert lost is not None and lost.id == made.id
         began = time.monotonic()
-        again = await one.workers.pull("w", 5)
+        again = await one.workers.pull("w", 60)
         assert again is not None and again.id == made.id and again.assignment_id != lost.assignment_id
-        assert time.monotonic() - began < 0.2 + 1
+        assert time.monotonic() - began < SOON_S
         with pytest.raises(StaleAssignment):
             await one.engine.transition_task(made.id, "running", assignment_id=lost.assignment_id)
         await one.engine.transition_task(made.id, "running", assignment_id=again.assignment_id)
@@ -154,14 +151,14 @@ async def test_draining_takes_nothing_and_keeps_what_it_has() -> None:
     async with node() as one:
         await one.task(id="kept")
         assert await one.workers.pull("w", 1)
-        waiting = asyncio.create_task(one.workers.pull("w", 10))
+        waiting = asyncio.create_task(one.workers.pull("w", 60))
         await eventually(lambda: one.workers.queue.waiting == 1)
         await one.workers.roster.update("w", status="draining")
-        assert await asyncio.wait_for(waiting, 1) is None
+        assert await asyncio.wait_for(waiting, SOON_S) is None
         await one.task(id="new")
         began = time.monotonic()
-        assert await one.workers.pull("w", 5) is None
-        assert time.monotonic() - began < 0.5
+        assert await one.workers.pull("w", 60) is None
+        assert time.monotonic() - began < SOON_S
         with pytest.raises(ClaimFailed):
             await one.workers.claims.claim("new", "w")
         await one.workers.roster.update("w", status="idle")
@@ -204,13 +201,13 @@ async def test_a_task_waits_for_the_one_before_it() -> None:
         task = await one.workers.pull("w", 1)
         assert task is not None and task.id == first.id
         await one.engine.transition_task(first.id, "running")
-        pull = asyncio.create_task(one.workers.pull("other", 5))
+        pull = asyncio.create_task(one.workers.pull("other", 60))
         done, _ = await asyncio.wait({pull}, timeout=0.3)
         assert not done
         with pytest.raises(ClaimFailed):
             await one.workers.claims.claim(second.id, "w")
         await one.engine.transition_task(first.id, "cancelled")
-        task = await asyncio.wait_for(pull, 1)
+        task = await asyncio.wait_for(pull, SOON_S)
         assert task is not None and task.id == second.id
 
 

@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve
 
 from taskcast_server.app import create_taskcast_app
-from tests.fixtures.eventually import eventually
+from tests.fixtures.eventually import SOON_S, eventually
 from tests.server.app_server import client, memory_engine, serving
 from tests.server.worker_server import QUICK, Room, bearer, room, rooms
 
@@ -60,18 +60,15 @@ async def test_what_a_pull_refuses() -> None:
             assert (await stranger.get("/workers/pull", params={"workerId": "w"})).status_code == 401
 
 
-async def test_a_pull_wakes_within_milliseconds_for_a_task_made_on_another_node() -> None:
+async def test_a_pull_is_woken_by_a_task_made_on_another_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskcast_core.workers.queue._LOOK_AGAIN_S", 60.0)  # so that only a ring wakes it
     async with rooms(2, PATIENT) as (here, there):
-        delays = []
         for _ in range(20):
-            pull = asyncio.create_task(here.pull("w", 10_000))
+            pull = asyncio.create_task(here.pull("w", 60_000))
             await eventually(lambda: waiting(here) == 1)
-            began = time.monotonic()
             made = await there.create()
-            assert (await pull).json()["id"] == made["id"]
-            delays.append(time.monotonic() - began)
+            assert (await asyncio.wait_for(pull, SOON_S)).json()["id"] == made["id"]
             await there.move(made["id"], "cancelled")
-        assert sorted(delays)[17] < 0.1, delays
 
 
 async def test_a_client_that_leaves_loses_nothing() -> None:
@@ -116,9 +113,9 @@ async def test_a_reply_that_got_lost_strands_nothing() -> None:
         lost = (await one.pull("w")).json()
         assert lost["id"] == made["id"]
         began = time.monotonic()
-        again = await one.pull("w", 5000)
+        again = await one.pull("w", 60_000)
         assert again.json()["id"] == made["id"]
-        assert time.monotonic() - began < QUICK.disconnect_grace_ms / 1000 + 1
+        assert time.monotonic() - began < SOON_S
         stale = await one.move(made["id"], "running", lost["assignmentId"])
         assert (stale.status_code, stale.json()["code"]) == (409, "stale_assignment")
         assert stale.headers["x-taskcast-cancelled"] == made["id"]
@@ -158,10 +155,10 @@ async def test_a_cancellation_reaches_a_worker_that_pulls() -> None:
         for name in ("a", "b,ü"):
             await here.create(id=name)
             owned[name] = (await here.pull("w")).json()["assignmentId"]
-        waiting_pull = asyncio.create_task(here.pull("w", 20_000))
+        waiting_pull = asyncio.create_task(here.pull("w", 60_000))
         await eventually(lambda: waiting(here) == 1)
         await there.move("a", "cancelled")
-        reply = await asyncio.wait_for(waiting_pull, 2)
+        reply = await asyncio.wait_for(waiting_pull, SOON_S)
         assert (reply.status_code, reply.headers["x-taskcast-cancelled"]) == (204, "a")
         again = await here.pull("w", 1)
         assert "x-taskcast-cancelled" not in again.headers
@@ -206,8 +203,8 @@ async def test_management() -> None:
         assert (drained.status_code, drained.json()["status"]) == (200, "draining")
         await one.create()
         began = time.monotonic()
-        assert (await one.pull("w", 5000)).status_code == 204
-        assert time.monotonic() - began < 1
+        assert (await one.pull("w", 60_000)).status_code == 204
+        assert time.monotonic() - began < SOON_S
         assert (await one.http.patch("/workers/w/status", json={"status": "busy"})).status_code == 400
         assert (await one.http.patch("/workers/w/status", json={"status": "idle"})).json()["status"] == "idle"
         assert (await one.pull("w")).status_code == 200
@@ -258,5 +255,5 @@ async def test_a_stopping_server_ends_waiting_pulls() -> None:
         pull = asyncio.create_task(one.pull("w", 60_000))
         await eventually(lambda: waiting(one) == 1)
         one.app.dismiss_readers()
-        assert (await asyncio.wait_for(pull, 1)).status_code == 204
-        assert (await asyncio.wait_for(one.pull("w", 60_000), 1)).status_code == 204
+        assert (await asyncio.wait_for(pull, SOON_S)).status_code == 204
+        assert (await asyncio.wait_for(one.pull("w", 60_000), SOON_S)).status_code == 204
