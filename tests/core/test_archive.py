@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from taskcast_core import Event, MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
+from taskcast_core import MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
 from taskcast_core.archive import ArchiveSettings
 from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
 from taskcast_core.contracts import ListQuery, LogCopy
@@ -22,70 +22,18 @@ from taskcast_core.errors import (
     TaskNotFound,
 )
 from taskcast_core.settings import EngineSettings
+from tests.core.tiers import FILTERS, Tiers, chatty, read
 from tests.fixtures.eventually import eventually
 
 pytestmark = pytest.mark.anyio
-
-SETTINGS = EngineSettings(archive=ArchiveSettings(keep_last=3))
-
-
-class Tiers:
-    """An engine with its two stores at hand."""
-
-    def __init__(self) -> None:
-        self.hot, self.cold = MemoryShortTermStore(), MemoryLongTermStore()
-        self.broadcast = MemoryBroadcastProvider()
-        self.engine = self.another()
-
-    def another(self) -> TaskEngine:
-        """One more engine over the same stores."""
-        return TaskEngine(
-            broadcast=self.broadcast, short_term_store=self.hot, long_term_store=self.cold, settings=SETTINGS
-        )
-
-    async def archived(self, task_id: str) -> None:
-        """Wait until the long-term store has everything."""
-
-        async def has_all() -> bool:
-            return await self.hot.has_passed(task_id)
-
-        await eventually(has_all, within_s=5)
-
-    async def release(self, task_id: str) -> None:
-        """Move a task to the cold store."""
-        await self.archived(task_id)
-        stored = await self.hot.get(task_id)
-        assert stored is not None
-        released = await self.engine.release_task(task_id, stored.last_index, self.engine.now_ms())
-        assert released.released
-        assert await self.hot.get(task_id) is None
 
 
 @pytest.fixture
 async def tiers() -> AsyncIterator[Tiers]:
     """A running engine with a memory long-term store."""
-    tiers = Tiers()
+    tiers = Tiers(MemoryShortTermStore(), MemoryLongTermStore())
     async with tiers.engine:
         yield tiers
-
-
-async def chatty(engine: TaskEngine, **fields: Any) -> str:
-    """A running task with two series and plain events."""
-    task = await engine.create_task(type="llm.chat", **fields)
-    await engine.transition_task(task.id, "running")
-    for n in range(6):
-        await engine.publish_event(
-            task.id, type="delta", data={"delta": f"{n}"}, series_id="s", series_mode="accumulate"
-        )
-        await engine.publish_event(task.id, type="log", data={"n": n})
-        await engine.publish_event(task.id, type="progress", data={"n": n}, series_id="p", series_mode="latest")
-    return task.id
-
-
-async def read(engine: TaskEngine, task_id: str, **filter_: Any) -> list[Event]:
-    """What a reader of an ended task gets."""
-    async with asyncio.timeout(5):
-        return [event async for event in engine.subscribe(task_id, filter_)]
 
 
 async def test_everything_is_archived(tiers: Tiers) -> None:
@@ -98,11 +46,7 @@ async def test_everything_is_archived(tiers: Tiers) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "filter_",
-    [{}, {"types": ["log"]}, {"seriesFormat": "accumulated"}, {"limit": 4}, {"types": ["delta", "progress"]}],
-    ids=str,
-)
+@pytest.mark.parametrize("filter_", FILTERS, ids=str)
 async def test_a_cold_task_reads_as_a_hot_one(tiers: Tiers, filter_: dict[str, Any]) -> None:
     engine = tiers.engine
     task_id = await chatty(engine)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from taskcast_core.builtin.memory_store import MemoryShortTermStore
 from taskcast_postgres import PostgresLongTermStore, PostgresOptions
+from tests.core.stores import STORES
+from tests.fixtures.redis_server import RedisServer
+from tests.postgres.tiers import PostgresTiers, open_tiers
 
 
 @pytest.fixture
@@ -22,3 +26,19 @@ async def hot() -> AsyncIterator[MemoryShortTermStore]:
     """Where tasks are made."""
     async with MemoryShortTermStore() as hot:
         yield hot
+
+
+@pytest.fixture(params=[*STORES, "redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Where hot tasks are; a Redis is named by its URL."""
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return server.url
+    return str(request.param)
+
+
+@pytest.fixture
+async def tiers(kind: str, tmp_path: Path, postgres_url: str) -> AsyncIterator[PostgresTiers]:
+    """An engine on a hot store of each kind, and PostgreSQL."""
+    async with open_tiers(kind, tmp_path, postgres_url) as tiers:
+        yield tiers

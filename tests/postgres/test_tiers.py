@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -17,119 +14,26 @@ import pytest
 import redis
 from attrs import evolve
 
-from taskcast_core import Event, MemoryBroadcastProvider, TaskEngine
-from taskcast_core.archive import ArchiveSettings
-from taskcast_core.contracts import Broadcast, ListQuery, Stored
-from taskcast_core.followers import FollowerSettings
-from taskcast_core.settings import EngineSettings
+from taskcast_core.contracts import ListQuery
 from taskcast_core.testing.portrait import portrait
-from taskcast_postgres import PostgresLongTermStore, PostgresOptions
-from taskcast_redis import RedisShortTermStore, create_redis_adapters
-from tests.core.stores import STORES, AnyStore, open_store
+from tests.core.tiers import FILTERS, chatty, read
 from tests.fixtures.eventually import eventually
 from tests.fixtures.postgres_server import PostgresServer
-from tests.fixtures.processes import HOST
 from tests.fixtures.redis_server import RedisServer
 from tests.fixtures.scale import Scale
+from tests.postgres.tiers import PostgresTiers, open_tiers
 
 pytestmark = pytest.mark.anyio
 
-SETTINGS = EngineSettings(
-    archive=ArchiveSettings(keep_last=3), follower=FollowerSettings(lease_ms=1_000, poll_s=0.1, page=50)
-)
 
-
-class Tiers:
-    """An engine on a hot store (``memory``, ``sqlite``, or the URL of a Redis), and one archive."""
-
-    def __init__(self, kind: str, directory: Path, url: str, stack: AsyncExitStack) -> None:
-        self._kind, self._directory, self._url, self._stack = kind, directory, url, stack
-
-    async def open(self) -> None:
-        self.hot: AnyStore | RedisShortTermStore
-        self.broadcast: Broadcast = MemoryBroadcastProvider()
-        if self._kind in STORES:
-            self.hot = await self._stack.enter_async_context(open_store(self._kind, self._directory))
-        else:
-            prefix = f"t{os.urandom(4).hex()}"
-            adapters = await self._stack.enter_async_context(create_redis_adapters(self._kind, prefix=prefix))
-            self.hot, self.broadcast = adapters.short_term_store, adapters.broadcast
-        options = PostgresOptions(url=self._url, auto_migrate=True, connect_timeout_ms=2_000, max_connections=4)
-        self.cold = await self._stack.enter_async_context(PostgresLongTermStore(options))
-        engine = TaskEngine(
-            broadcast=self.broadcast, short_term_store=self.hot, long_term_store=self.cold, settings=SETTINGS
-        )
-        self.engine = await self._stack.enter_async_context(engine)
-
-    async def close(self) -> None:
-        await self._stack.aclose()
-
-    async def archived(self, task_id: str, within_s: float = 15) -> None:
-        """Wait until the archive has everything."""
-
-        async def has_all() -> bool:
-            return await self.hot.has_passed(task_id)
-
-        await eventually(has_all, within_s)
-
-    async def release(self, task_id: str) -> None:
-        """Move a task to the cold store."""
-        await self.archived(task_id)
-        stored = await self.hot.get(task_id)
-        assert stored is not None
-        assert (await self.engine.release_task(task_id, stored.last_index, self.engine.now_ms())).released
-        assert await self.hot.get(task_id) is None
-
-
-@pytest.fixture(params=[*STORES, "redis"])
-def kind(request: pytest.FixtureRequest) -> str:
-    """Where hot tasks are; a Redis is named by its URL."""
-    if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        return f"redis://{HOST}:{server.port}/0"
-    return str(request.param)
-
-
-@pytest.fixture
-async def tiers(kind: str, tmp_path: Path, postgres_url: str) -> AsyncIterator[Tiers]:
-    async with AsyncExitStack() as stack:
-        tiers = Tiers(kind, tmp_path, postgres_url, stack)
-        await tiers.open()
-        yield tiers
-
-
-async def chatty(engine: TaskEngine, **fields: Any) -> str:
-    """A running task with two series and plain events."""
-    task = await engine.create_task(type="llm.chat", **fields)
-    await engine.transition_task(task.id, "running")
-    for n in range(6):
-        await engine.publish_event(
-            task.id, type="delta", data={"delta": f"{n}"}, series_id="s", series_mode="accumulate"
-        )
-        await engine.publish_event(task.id, type="log", data={"n": n})
-        await engine.publish_event(task.id, type="progress", data={"n": n}, series_id="p", series_mode="latest")
-    return task.id
-
-
-async def read(engine: TaskEngine, task_id: str, **filter_: Any) -> list[Event]:
-    """What a reader of an ended task gets."""
-    async with asyncio.timeout(20):
-        return [event async for event in engine.subscribe(task_id, filter_)]
-
-
-FILTERS: list[dict[str, Any]] = [
-    {}, {"types": ["log"]}, {"seriesFormat": "accumulated"}, {"limit": 4}, {"types": ["delta", "progress"]},
-]  # fmt: skip
-
-
-async def test_the_archive_is_the_log(tiers: Tiers) -> None:
+async def test_the_archive_is_the_log(tiers: PostgresTiers) -> None:
     task_id = await chatty(tiers.engine)
     await tiers.archived(task_id)
     assert await tiers.cold.get(task_id) == await tiers.hot.get(task_id)
     assert await portrait(tiers.cold, task_id) == await portrait(tiers.hot, task_id)
 
 
-async def test_a_cold_task_reads_as_a_hot_one(tiers: Tiers) -> None:
+async def test_a_cold_task_reads_as_a_hot_one(tiers: PostgresTiers) -> None:
     engine = tiers.engine
     task_id = await chatty(engine)
     await engine.transition_task(task_id, "completed", result={"r": 1})
@@ -152,7 +56,7 @@ async def test_a_cold_task_reads_as_a_hot_one(tiers: Tiers) -> None:
     assert await tiers.hot.get(task_id) is None, "reading brings nothing back"
 
 
-async def test_a_write_brings_a_task_back_and_readers_see_no_seam(tiers: Tiers) -> None:
+async def test_a_write_brings_a_task_back_and_readers_see_no_seam(tiers: PostgresTiers) -> None:
     engine = tiers.engine
     task_id = await chatty(engine)
     await tiers.release(task_id)
@@ -171,7 +75,7 @@ async def test_a_write_brings_a_task_back_and_readers_see_no_seam(tiers: Tiers) 
     assert [e.data for e in totals if e.series_id == "s"] == [{"delta": "0123456"}]
 
 
-async def test_deadlines_of_cold_tasks_fire(tiers: Tiers) -> None:
+async def test_deadlines_of_cold_tasks_fire(tiers: PostgresTiers) -> None:
     engine = tiers.engine
     task = await engine.create_task(ttl=1)
     await engine.transition_task(task.id, "running")
@@ -185,7 +89,7 @@ async def test_deadlines_of_cold_tasks_fire(tiers: Tiers) -> None:
     await eventually(timed_out, within_s=15)
 
 
-async def test_lists_and_deletion_cover_both_tiers(tiers: Tiers) -> None:
+async def test_lists_and_deletion_cover_both_tiers(tiers: PostgresTiers) -> None:
     engine = tiers.engine
     ids = [(await engine.create_task(id=f"t{n}", type="x")).id for n in range(5)]
     for task_id in ids[::2]:
@@ -205,17 +109,13 @@ async def test_lists_and_deletion_cover_both_tiers(tiers: Tiers) -> None:
 
 async def test_a_lost_hot_tier_is_made_up_for(tmp_path: Path, postgres_url: str) -> None:
     """An empty file where the store was, as after FLUSHALL."""
-    async with AsyncExitStack() as stack:
-        before = Tiers("sqlite", tmp_path / "first", postgres_url, stack)
-        (tmp_path / "first").mkdir()
-        await before.open()
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    async with open_tiers("sqlite", tmp_path / "first", postgres_url) as before:
         task_id = await chatty(before.engine)
         await before.archived(task_id)
         history = await before.engine.get_history(task_id)
-    async with AsyncExitStack() as stack:
-        after = Tiers("sqlite", tmp_path / "second", postgres_url, stack)
-        (tmp_path / "second").mkdir()
-        await after.open()
+    async with open_tiers("sqlite", tmp_path / "second", postgres_url) as after:
         assert await after.engine.get_history(task_id) == history
         event = await after.engine.publish_event(task_id, type="log", data={"n": 99})
         stored = await after.hot.get(task_id)
@@ -230,9 +130,7 @@ async def test_a_lost_hot_tier_is_made_up_for(tmp_path: Path, postgres_url: str)
 
 
 async def test_a_flushed_redis_is_made_up_for(tmp_path: Path, postgres_url: str, own_redis_server: RedisServer) -> None:
-    async with AsyncExitStack() as stack:
-        tiers = Tiers(f"redis://{HOST}:{own_redis_server.port}/0", tmp_path, postgres_url, stack)
-        await tiers.open()
+    async with open_tiers(own_redis_server.url, tmp_path, postgres_url) as tiers:
         engine = tiers.engine
         task_id = await chatty(engine)
         await tiers.archived(task_id)
@@ -248,14 +146,7 @@ async def test_a_flushed_redis_is_made_up_for(tmp_path: Path, postgres_url: str,
         resumed = await read(engine, task_id, since={"id": history[-1].id})
         assert [e.type for e in resumed] == ["log", "taskcast:status"]
         await tiers.archived(task_id)
-        assert await tiers.cold.get(task_id) == evolve(await existing(tiers, task_id), first_index=0)
-
-
-async def existing(tiers: Tiers, task_id: str) -> Stored:
-    """The hot copy."""
-    stored = await tiers.hot.get(task_id)
-    assert stored is not None
-    return stored
+        assert await tiers.cold.get(task_id) == evolve(await tiers.existing(task_id), first_index=0)
 
 
 # ── Outages ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -264,9 +155,7 @@ async def existing(tiers: Tiers, task_id: str) -> Stored:
 async def test_postgres_is_away_under_load(
     kind: str, tmp_path: Path, own_postgres_server: PostgresServer, scale: Scale
 ) -> None:
-    async with AsyncExitStack() as stack:
-        tiers = Tiers(kind, tmp_path, own_postgres_server.create_database(), stack)
-        await tiers.open()
+    async with open_tiers(kind, tmp_path, own_postgres_server.create_database()) as tiers:
         engine = tiers.engine
         tasks = [(await engine.create_task(type="load")).id for _ in range(8)]
         for task_id in tasks:
@@ -314,14 +203,11 @@ def p99(took: list[float]) -> float:
 
 CHILD = """
 import asyncio, sys
-from contextlib import AsyncExitStack
 from pathlib import Path
-from tests.postgres.test_tiers import Tiers
+from tests.postgres.tiers import open_tiers
 
 async def main():
-    async with AsyncExitStack() as stack:
-        tiers = Tiers("sqlite", Path(sys.argv[1]), sys.argv[2], stack)
-        await tiers.open()
+    async with open_tiers("sqlite", Path(sys.argv[1]), sys.argv[2]) as tiers:
         n = 0
         task = await tiers.engine.create_task(type="restart", id=sys.argv[3])
         await tiers.engine.transition_task(task.id, "running")
@@ -353,9 +239,7 @@ async def test_a_killed_process_goes_on_where_it_was(tmp_path: Path, postgres_ur
         child.send_signal(signal.SIGKILL)
         rest, _ = await child.communicate()
         acknowledged = max([acknowledged, *map(int, rest.split())])
-        async with AsyncExitStack() as stack:
-            tiers = Tiers("sqlite", tmp_path, postgres_url, stack)
-            await tiers.open()
+        async with open_tiers("sqlite", tmp_path, postgres_url) as tiers:
             stored = await tiers.hot.get(task_id)
             assert stored is not None and stored.last_index >= 3 * acknowledged, "nothing acknowledged is lost"
             await tiers.archived(task_id)
