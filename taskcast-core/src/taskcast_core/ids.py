@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -15,6 +16,9 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)  # ten bits at a time
 _VALUES = {c: i for i, c in enumerate(_ALPHABET)}
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+Noise = Callable[[int], bytes]
+"""Gives so many random bytes; ``os.urandom``, or something that can be repeated."""
 
 SALT_BITS = 40
 MAX_INDEX = (1 << 40) - 1
@@ -44,15 +48,15 @@ def _value(text: str) -> int:
     return value
 
 
-def new_salt() -> int:
+def new_salt(noise: Noise = os.urandom) -> int:
     """A salt for one task and epoch: 40 random bits."""
-    return int.from_bytes(os.urandom(5), "big")
+    return int.from_bytes(noise(5), "big")
 
 
-def new_ulid(now_ms: int) -> str:
+def new_ulid(now_ms: int, noise: Noise = os.urandom) -> str:
     """A ULID of this millisecond with 80 random bits."""
-    noise = int.from_bytes(os.urandom(10), "big")
-    return _text_ms(now_ms) + _text40(noise >> 40) + _text40(noise & MAX_INDEX)
+    bits = int.from_bytes(noise(10), "big")
+    return _text_ms(now_ms) + _text40(bits >> 40) + _text40(bits & MAX_INDEX)
 
 
 def event_id(timestamp: int, salt: int, index: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -11,7 +12,7 @@ from taskcast_core.clock import Clock
 from taskcast_core.contracts.followers import Backlog, DeadLetter, Dirty, FollowerKind, kind_of
 from taskcast_core.contracts.task_log import Stored
 from taskcast_core.errors import TicketRefused
-from taskcast_core.ids import new_ulid
+from taskcast_core.ids import Noise, new_ulid
 
 LaneId = tuple[str, str]
 """Task id and lane name."""
@@ -30,8 +31,10 @@ class _Lane:
 class LaneTable:
     """All lanes of one store. ``find`` gives the task of a lane (hidden ones included), and whether it is deleted."""
 
-    def __init__(self, clock: Clock, find: Callable[[str], tuple[Stored, bool] | None]) -> None:
-        self._clock, self._find = clock, find
+    def __init__(
+        self, clock: Clock, find: Callable[[str], tuple[Stored, bool] | None], noise: Noise = os.urandom
+    ) -> None:
+        self._clock, self._find, self._noise = clock, find, noise
         self._lanes: dict[LaneId, _Lane] = {}
         self._dirty: dict[FollowerKind, dict[LaneId, _Lane]] = {"archive": {}, "webhook": {}, "settle": {}}
         self._letters: dict[str, DeadLetter] = {}
@@ -88,7 +91,7 @@ class LaneTable:
         found = self._find(task_id)
         assert found is not None, "a lane outlived its task"
         stored, is_deleted = found
-        lane.token, lane.held_until = new_ulid(self._clock.now_ms()), until
+        lane.token, lane.held_until = new_ulid(self._clock.now_ms(), self._noise), until
         # A leased lane goes to the end of the line, so that the longest waiting is always first.
         line = self._dirty[kind_of(name)]
         line[task_id, name] = line.pop((task_id, name))

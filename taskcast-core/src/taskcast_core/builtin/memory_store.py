@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ from taskcast_core.contracts.task_log import (
 )
 from taskcast_core.contracts.workers import Assignment
 from taskcast_core.errors import EpochChanged, NotHot, TaskDeleting, TaskExists, TicketRefused
-from taskcast_core.ids import new_salt, new_ulid
+from taskcast_core.ids import Noise, new_salt, new_ulid
 from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
 
 KEPT_REPLIES = 100_000
@@ -63,14 +64,15 @@ class _Restoring:
 class MemoryShortTermStore(MemoryReads):
     """TaskLog, Listing, Deadlines, Followers, Cold and Workers in this process' memory.
 
-    No method awaits anything, so each is one atomic step of the event loop; use it from one loop only.
+    No method awaits anything, so each is one atomic step of the event loop; use it from one loop only. What a call does
+    depends on the calls before it, on ``clock`` and on ``noise`` alone: who repeats all three has the same store again.
     """
 
     is_shared = False
     durability = "kept in this process only; nothing survives its end"
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or Clock()
+    def __init__(self, clock: Clock | None = None, noise: Noise = os.urandom) -> None:
+        self._clock, self._noise = clock or Clock(), noise
         self._logs: dict[str, MemoryLog] = {}
         self._hidden: dict[str, _Hidden] = {}
         self._restoring: dict[str, _Restoring] = {}
@@ -79,7 +81,7 @@ class MemoryShortTermStore(MemoryReads):
         self._kept: dict[str, machine.KeyRecord] = {}
         self._reserved: dict[str, tuple[str, str, int]] = {}  # key → body hash, task id, until
         self._timers = TimerTable(self._clock)
-        self._lanes = LaneTable(self._clock, self._find)
+        self._lanes = LaneTable(self._clock, self._find, noise)
         self._workers = WorkerTable(self._clock)
 
     async def __aenter__(self) -> Self:
@@ -114,7 +116,7 @@ class MemoryShortTermStore(MemoryReads):
         if key is not None and (known := self._known_reply(key)) and known.stored:
             return Committed(known.stored, (), replayed=True)
         epoch = self._free_epoch(record.task.id)
-        log = MemoryLog(machine.new_state(record, epoch=epoch, salt=new_salt(), now=now))
+        log = MemoryLog(machine.new_state(record, epoch=epoch, salt=new_salt(self._noise), now=now))
         self._show(log)
         self._lanes.mark(record.task.id, record.lanes)
         if key is not None:
@@ -130,7 +132,7 @@ class MemoryShortTermStore(MemoryReads):
             raise TaskExists(task_id)
         epoch = old.stored.epoch + 1 if old else self._free_epoch(task_id)
         # Imported ids are kept with the entries; the log itself continues in an epoch of its own.
-        segments = (Segment(0, epoch, new_salt()),)
+        segments = (Segment(0, epoch, new_salt(self._noise)),)
         log = MemoryLog.from_copy(evolve(copy, segments=segments, rev=old.stored.rev + 1 if old else 1))
         if old is not None:
             self._hide(task_id)
@@ -185,7 +187,7 @@ class MemoryShortTermStore(MemoryReads):
         if log is None:
             return None
         if log.stored.epoch == seen_epoch:
-            log.found_epoch(floor, seen_epoch + 1, new_salt())
+            log.found_epoch(floor, seen_epoch + 1, new_salt(self._noise))
             self._lanes.cut(task_id, log.stored.record.lanes, floor)
         return log.stored
 
@@ -312,7 +314,7 @@ class MemoryShortTermStore(MemoryReads):
         running = self._restoring.get(task_id)
         if running is not None and running.lease_until > now:
             raise TicketRefused("the restore of this task")
-        token = new_ulid(now)
+        token = new_ulid(now, self._noise)
         self._restoring[task_id] = _Restoring(token, now + lease_ms)
         return RestoreTicket(task_id, token)
 
