@@ -17,6 +17,7 @@ from taskcast_core.deadlines import SweepSettings
 from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import PluginError
 from taskcast_core.followers import Handler
+from taskcast_core.instruments import NONE, Instruments
 from taskcast_core.plugins import Plugins
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.selection import Selected
@@ -36,6 +37,7 @@ async def open_engine(
     *,
     hooks: Sequence[object] = (),
     handlers: Sequence[Handler] = (),
+    instruments: Instruments = NONE,
 ) -> AsyncIterator[TaskEngine]:
     """A running engine as the configuration describes it; closes what it opened, in reverse order.
 
@@ -44,6 +46,7 @@ async def open_engine(
         plugins: None discovers what is installed.
         hooks: further observers.
         handlers: followers of the log to run.
+        instruments: what the engine is measured and traced with.
 
     Raises:
         ConfigError, PluginError: with the path and the installed choices. StoreUnavailable: a dependency is away.
@@ -70,6 +73,7 @@ async def open_engine(
             hooks=[plugins.hooks, *core.hooks, *hooks],
             handlers=handlers,
             settings=engine_settings(core, has_long_term=long_term is not None),
+            instruments=instruments,
         )
         yield await stack.enter_async_context(engine)
 

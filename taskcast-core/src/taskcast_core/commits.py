@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 from taskcast_core.contracts.broadcast import Bell, Broadcast
-from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, Stored, TaskLog
+from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, Record, Stored, TaskLog
 from taskcast_core.errors import Conflict, GuardFailed, NotHot, StaleAssignment, TaskNotFound
 from taskcast_core.hub import Hub
+from taskcast_core.instruments import NONE, Instruments
 from taskcast_core.observers import Observers
 
 TRIES = 16
@@ -24,10 +26,32 @@ class Commits:
     """Makes changes to tasks, cold ones included, and announces them."""
 
     def __init__(
-        self, log: TaskLog, hub: Hub, broadcast: Broadcast, observers: Observers, rehydrate: Rehydrate
+        self,
+        log: TaskLog,
+        hub: Hub,
+        broadcast: Broadcast,
+        observers: Observers,
+        rehydrate: Rehydrate,
+        instruments: Instruments = NONE,
     ) -> None:
         self._log, self._hub, self._broadcast = log, hub, broadcast
         self._observers, self._rehydrate = observers, rehydrate
+        self._meters, self._tracer = instruments.meters, instruments.tracer
+
+    async def create(self, record: Record, key: Key | None) -> Committed:
+        """Begin a log, and announce it. Raises what TaskLog.create raises."""
+        if self._tracer is None:
+            return await self._create(record, key)
+        with self._tracer.span("taskcast.commit", verb="create", task_id=record.task.id):
+            return await self._create(record, key)
+
+    async def _create(self, record: Record, key: Key | None) -> Committed:
+        began = time.perf_counter()
+        committed = await self._log.create(record, key)
+        if not committed.replayed:
+            self._measure(committed, began)
+            self.announce(committed)
+        return committed
 
     async def commit(self, task_id: str, change: Change) -> Committed:
         """Make one change.
@@ -35,7 +59,16 @@ class Commits:
         Raises:
             TaskNotFound, GuardFailed, StaleAssignment, and what TaskLog.commit raises besides.
         """
+        if self._tracer is None:
+            return await self._commit(task_id, change)
+        with self._tracer.span("taskcast.commit", task_id=task_id, events=len(change.events)) as span:
+            committed = await self._commit(task_id, change)
+            span.link(committed.stored.task.traceparent)
+            return committed
+
+    async def _commit(self, task_id: str, change: Change) -> Committed:
         for _ in range(TRIES):
+            began = time.perf_counter()
             try:
                 committed = await self._log.commit(task_id, change)
             except NotHot:
@@ -47,6 +80,7 @@ class Commits:
                     raise StaleAssignment(task_id, change.guard.assignment_id or "") from None
                 raise
             if not committed.replayed:
+                self._measure(committed, began)
                 self.announce(committed)
             return committed
         raise Conflict(f"task {task_id} went cold again and again")
@@ -93,6 +127,14 @@ class Commits:
                 break
         raise TaskNotFound(task_id)
 
+    def _measure(self, committed: Committed, began: float) -> None:
+        meters = self._meters
+        if meters is not None:
+            meters.commit_s.add(time.perf_counter() - began)
+            if count := len(committed.entries):
+                meters.events += count
+                meters.batch.add(count)
+
     def announce(self, committed: Committed) -> None:
         """Ring for a commit; cheap, and never fails it."""
         stored, entries = committed.stored, committed.entries
@@ -108,6 +150,10 @@ class Commits:
             entries=entries,
         )
         self._hub.take(bell)
-        self._broadcast.publish(bell)
+        if self._tracer is None:
+            self._broadcast.publish(bell)
+        else:
+            with self._tracer.span("taskcast.broadcast", task_id=task.id, last_index=stored.last_index):
+                self._broadcast.publish(bell)
         if entries and self._observers.events_committed:
             self._observers.events_committed(task_id=task.id, events=[entry.event() for entry in entries])

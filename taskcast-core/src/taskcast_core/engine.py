@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
+from attrs import evolve
+
 from taskcast_core import states, transfer, wire
 from taskcast_core.archive import Archiver, HotCold, Released
 from taskcast_core.backoff import Backoff
@@ -21,7 +23,7 @@ from taskcast_core.contracts.hot_store import ShortTermStore, is_cold_capable
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.long_term import LongTermStore
-from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, Stored, TimerKind
+from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, LogLimits, Stored, TimerKind
 from taskcast_core.deadlines import Action, Sweeper
 from taskcast_core.errors import (
     Conflict,
@@ -44,7 +46,9 @@ from taskcast_core.history import History, read_history
 from taskcast_core.hub import Hub
 from taskcast_core.ids import new_ulid
 from taskcast_core.inputs import as_model, check_positive, check_task_input
+from taskcast_core.instruments import NONE, Instruments
 from taskcast_core.lifecycle import Compute, Lifecycle
+from taskcast_core.log_events import tell_storage
 from taskcast_core.models import (
     BlockedRequest,
     Cursor,
@@ -59,7 +63,9 @@ from taskcast_core.models import (
     TransitionInput,
 )
 from taskcast_core.observers import Observers
+from taskcast_core.retention import RetentionSettings
 from taskcast_core.settings import EngineSettings
+from taskcast_core.signals import SIGNAL_KEY_MS, SignalInput, signal_draft
 from taskcast_core.subscription import Subscription
 from taskcast_core.tiers import TieredReader, find, list_both
 from taskcast_core.workers import WorkerLayer, is_worker_store
@@ -85,6 +91,7 @@ class TaskEngine:
     Args:
         hooks: lifecycle observers: objects with methods named like hooks, or what ``Plugins`` collected.
         handlers: followers of the log to run, e.g. the server's webhook deliverer.
+        instruments: what it is measured and traced with.
     """
 
     def __init__(
@@ -97,8 +104,10 @@ class TaskEngine:
         handlers: Sequence[Handler] = (),
         settings: EngineSettings | None = None,
         clock: Clock | None = None,
+        instruments: Instruments = NONE,
     ) -> None:
         self.settings = settings or EngineSettings()
+        self.instruments = instruments
         self.store, self.long_term_store, self.broadcast = short_term_store, long_term_store, broadcast
         self.observers = Observers.of(hooks)
         self._clock = clock or Clock()
@@ -109,7 +118,8 @@ class TaskEngine:
             handlers = (Archiver(short_term_store, long_term_store), *handlers)
         self._hot_cold = self._between_tiers()
         self.hub = Hub(short_term_store, self.reader, broadcast, self._stored, self.settings.hub)
-        self._commits = Commits(short_term_store, self.hub, broadcast, self.observers, self._rehydrate)
+        self.hub.meters = instruments.meters
+        self._commits = Commits(short_term_store, self.hub, broadcast, self.observers, self._rehydrate, instruments)
         self._followers = [self._follower(handler) for handler in handlers]
         self._lifecycle = Lifecycle(
             short_term_store,
@@ -123,6 +133,7 @@ class TaskEngine:
             limits=self.settings.limits,
             expect=self._expect,
             moved=self._moved,
+            meters=instruments.meters,
         )
         actions: dict[TimerKind, Action] = {
             "ttl": self._lifecycle.on_ttl,
@@ -225,6 +236,16 @@ class TaskEngine:
     def _expect(self, in_ms: int) -> None:
         self.sweeper.expect(in_ms)
 
+    async def reconfigure(self, retention: RetentionSettings, limits: LogLimits) -> None:
+        """Other cleanup rules and bounds from now on; tasks that have ended already come under the new rules, too.
+
+        Raises:
+            StoreUnavailable: the rules hold, but not yet for all tasks that had ended before.
+        """
+        self.settings = evolve(self.settings, retention=retention, limits=limits)
+        self._lifecycle.reconfigure(retention, limits)
+        await self._lifecycle.schedule_cleanup()
+
     def now_ms(self) -> int:
         """The store's time (Unix ms); what tasks and events are stamped with."""
         return self.store.now_ms()
@@ -238,11 +259,13 @@ class TaskEngine:
         *,
         idempotency_key: str | None = None,
         after: str | None = None,
+        traceparent: str | None = None,
         **fields: Any,
     ) -> Task:
         """Create a pending task from a ``TaskInput``, a mapping in wire names, or keyword arguments.
 
-        ``after``: id of the task that has to end before workers are given this one.
+        ``after``: id of the task that has to end before workers are given this one. ``traceparent``: the W3C trace
+        context that goes with the task; where the engine is traced, what it is recorded to do comes first.
 
         Raises:
             InvalidInput: a field is wrong. TaskExists, TaskDeleting: about a given ``id``. IdempotencyConflict.
@@ -252,7 +275,9 @@ class TaskEngine:
         key = self._key("create", "", idempotency_key, (given, after) if after else given, REPLY_KEY_MS)
         if self.workers is not None and given.assign_mode is None:
             given = self.workers.with_default_mode(given)
-        created, _ = await self._lifecycle.create(given, key, after)
+        if self.instruments.tracer is not None:
+            traceparent = self.instruments.tracer.traceparent or traceparent
+        created, _ = await self._lifecycle.create(given, key, after, traceparent)
         return created
 
     async def get_task(self, task_id: str) -> Task | None:
@@ -382,14 +407,36 @@ class TaskEngine:
         if len(drafts) > self.settings.max_batch:
             raise InvalidInput(f"at most {self.settings.max_batch} events at once")
         key = self._key("publish", task_id, idempotency_key, drafts, PUBLISH_KEY_MS)
+        committed = await self._append(task_id, drafts, key, assignment_id)
+        if self.workers is not None and committed.stored.task.assignment_id is not None:
+            await self.workers.seen(committed.stored.task.assignment_id)
+        return committed
+
+    async def signal(
+        self, task_id: str, signal: SignalInput | Mapping[str, Any] | None = None, /, **fields: Any
+    ) -> Event:
+        """Tell a live task something: the event of type ``taskcast:signal`` that its log now has.
+
+        ``engine.signal(task_id, type="stop", data=…, id=…)``. The same id again gives the event of the first time.
+
+        Raises:
+            InvalidInput, TaskNotFound, TaskEnded, LimitExceeded, ReplyExpired. IdempotencyConflict: another signal of
+            this task has that id.
+        """
+        given = as_model(SignalInput, signal, fields)
+        draft = signal_draft(given, self.now_ms())
+        key = self._key("signal", task_id, given.id, given, SIGNAL_KEY_MS)
+        return (await self._append(task_id, (draft,), key)).entries[0].event()
+
+    async def _append(
+        self, task_id: str, drafts: tuple[EventDraft, ...], key: Key | None, assignment_id: str | None = None
+    ) -> Committed:
         change = Change(drafts, None, Guard(states.LIVE, None, assignment_id), key, self.settings.limits)
         try:
             committed = await self._commits.commit(task_id, change)
         except GuardFailed as failed:
             raise TaskEnded(task_id, failed.stored.task.status) from None
         self._notify(committed)
-        if self.workers is not None and committed.stored.task.assignment_id is not None:
-            await self.workers.seen(committed.stored.task.assignment_id)
         return committed
 
     def _notify(self, committed: Committed) -> None:
@@ -520,8 +567,10 @@ class TaskEngine:
         if self._hot_cold is None:
             raise StorageReleaseUnsupported("the configured stores cannot move tasks to cold storage")
         released = await self._hot_cold.release(task_id, expected_last_index, inactive_since)
-        if released.released and self.observers.task_released:
-            self.observers.task_released(task_id=task_id)
+        if released.released:
+            tell_storage("storage_release", taskId=task_id, archiveWatermark=released.watermark)
+            if self.observers.task_released:
+                self.observers.task_released(task_id=task_id)
         return released
 
     # ── Inside ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -532,6 +581,7 @@ class TaskEngine:
     async def _rehydrate(self, task_id: str) -> bool:
         if self._hot_cold is None or not await self._hot_cold.restore(task_id):
             return False
+        tell_storage("storage_rehydrate", taskId=task_id)
         if self.observers.task_rehydrated:
             stored = await self.store.get(task_id)
             self.observers.task_rehydrated(task=stored.task if stored else None)

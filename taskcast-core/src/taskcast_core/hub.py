@@ -21,6 +21,7 @@ from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.task_log import Held, Segment, Stored, TaskLog
 from taskcast_core.entries import Entry
 from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavailable, TaskNotFound
+from taskcast_core.meters import Meters
 from taskcast_core.models import TaskStatus
 from taskcast_core.ring import Ring
 from taskcast_core.states import TERMINAL
@@ -65,6 +66,7 @@ class Channel:
     status: TaskStatus
     ring: Ring
     rumour: int = -1  # newest index that somebody spoke of
+    measured: int = -1  # newest index whose way to the readers was timed
     readers: set[Waiter] = field(factory=set)
     waiting: set[Waiter] = field(factory=set)
     steps: dict[object, object] = field(factory=dict)
@@ -106,6 +108,7 @@ class Hub:
     ) -> None:
         self._log, self._reader, self._broadcast, self._find = log, reader, broadcast, find
         self.settings = settings or HubSettings()
+        self.meters: Meters | None = None
         self._channels: dict[str, Channel] = {}
         self._opening: dict[str, asyncio.Future[None]] = {}
         self._joining: dict[str, set[Waiter]] = {}  # who waits for a channel to be opened
@@ -146,6 +149,11 @@ class Hub:
     def followed(self) -> int:
         """How many tasks this process follows."""
         return len(self._channels)
+
+    @property
+    def readers(self) -> int:
+        """How many readers of single tasks this process has."""
+        return sum(len(channel.readers) for channel in self._channels.values())
 
     async def join(self, task_id: str, reader: Waiter) -> Channel:
         """Add a reader to the task's channel, which is opened if need be.
@@ -311,6 +319,14 @@ class Hub:
         waiting, channel.waiting = channel.waiting, set()
         for reader in waiting:
             reader.wake()
+        newest = channel.ring.newest
+        if self.meters is not None and newest is not None and newest.index > channel.measured:
+            channel.measured = newest.index
+            # The loop runs this behind all that it has just been asked to run: when those readers have written.
+            self._loop.call_soon(self._measure, self.meters, newest.timestamp, len(waiting))
+
+    def _measure(self, meters: Meters, published_at: int, readers: int) -> None:
+        meters.lag_s.add(max(0, self._log.now_ms() - published_at) / 1000, readers)
 
     # ── Repair ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

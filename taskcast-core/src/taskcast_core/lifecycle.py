@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 
@@ -35,11 +36,15 @@ from taskcast_core.errors import (
     TaskNotFound,
 )
 from taskcast_core.ids import new_ulid
+from taskcast_core.log_events import tell
+from taskcast_core.meters import Meters
 from taskcast_core.models import EventDraft, Task, TaskInput, TaskStatus, TransitionInput
 from taskcast_core.observers import Observers
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.retries import is_waiting, postponed, requeued
 from taskcast_core.transitions import timers, transition, transition_events
+
+_log = logging.getLogger(__name__)
 
 LINGER_MS = 60_000
 """So long may streams that were open at a deletion read on to their end."""
@@ -77,18 +82,26 @@ class Lifecycle:
         limits: LogLimits,
         expect: Callable[[int], None],
         moved: Callable[[Task | None, Task], Awaitable[None]],
+        meters: Meters | None = None,
     ) -> None:
         self._log, self._listing, self._followers = log, listing, followers
         self._cold, self._commits = cold, commits
         self._observers, self._kinds, self._expect = observers, follower_kinds, expect
         self._retention, self._limits, self._moved = retention_settings, limits, moved
+        self._meters = meters
+
+    def reconfigure(self, retention_settings: RetentionSettings, limits: LogLimits) -> None:
+        """From now on these hold; ``schedule_cleanup`` tells them to tasks that have ended already."""
+        self._retention, self._limits = retention_settings, limits
 
     # ── Create ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def create(self, given: TaskInput, key: Key | None, after: str | None = None) -> tuple[Task, bool]:
+    async def create(
+        self, given: TaskInput, key: Key | None, after: str | None = None, traceparent: str | None = None
+    ) -> tuple[Task, bool]:
         """Make a task: it, and whether that is the repeated reply of an earlier call with the same key.
 
-        ``after``: id of the task that has to end before this one becomes claimable.
+        ``after``: id of the task that has to end before this one becomes claimable. ``traceparent``: of its creator.
 
         Raises:
             TaskExists, TaskDeleting, IdempotencyConflict.
@@ -102,14 +115,21 @@ class Lifecycle:
             if repeated is None:
                 raise TaskExists(task_id)
             return repeated.stored.task, True
-        committed = await self._log.create(self.first_record(new_task(given, task_id, now, after), now), key)
+        made = new_task(given, task_id, now, after, traceparent)
+        committed = await self._commits.create(self.first_record(made, now), key)
+        task = committed.stored.task
         if not committed.replayed:
-            self._commits.announce(committed)
             self._set_alarm(committed.stored.record)
-            if self._observers.task_created:
-                self._observers.task_created(task=committed.stored.task)
-            await self._moved(None, committed.stored.task)
-        return committed.stored.task, committed.replayed
+            self._tell_created(task)
+            await self._moved(None, task)
+        return task, committed.replayed
+
+    def _tell_created(self, task: Task) -> None:
+        tell(_log, logging.INFO, "task_created", taskId=task.id, type=task.type)
+        if self._meters is not None:
+            self._meters.task_created(task.type)
+        if self._observers.task_created:
+            self._observers.task_created(task=task)
 
     def first_record(self, task: Task, now: int) -> Record:
         """The record of a new or imported task."""
@@ -213,6 +233,15 @@ class Lifecycle:
 
     def _tell(self, before: Task, after: Task) -> None:
         observers = self._observers
+        if self._meters is not None and after.status != before.status:
+            self._meters.task_moved(after.type, after.status)
+        if after.status in states.TERMINAL:
+            code = after.error.code if after.error else None
+            lived_ms = (after.completed_at or after.updated_at) - after.created_at
+            tell(
+                _log, logging.INFO, "task_ended",
+                taskId=after.id, type=after.type, status=after.status, livedMs=lived_ms, errorCode=code,
+            )  # fmt: skip
         if after.status == "failed" and after.error is not None and observers.task_failed:
             observers.task_failed(task=after, error=after.error)
         if after.status == "timeout" and observers.task_timed_out:
@@ -330,7 +359,9 @@ def _step(task: Task, to: TaskStatus, given: TransitionInput, now: int) -> tuple
     return again or (after, transition_events(task, after, given))
 
 
-def new_task(given: TaskInput, task_id: str, now: int, after: str | None = None) -> Task:
+def new_task(
+    given: TaskInput, task_id: str, now: int, after: str | None = None, traceparent: str | None = None
+) -> Task:
     """The pending task that an input asks for."""
     return Task(
         id=task_id,
@@ -351,6 +382,7 @@ def new_task(given: TaskInput, task_id: str, now: int, after: str | None = None)
         priority=given.priority,
         retry=given.retry,
         after=after,
+        traceparent=traceparent,
     )
 
 

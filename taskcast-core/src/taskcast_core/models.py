@@ -231,6 +231,7 @@ class Task:
         assignment_id: names the current worker's ownership; a stale one is refused.
         attempt: how many times it has been handed to a worker (tasks with a ``retry`` policy only).
         after: id of the task that has to end before this one becomes claimable (sequential batches).
+        traceparent: what its creator was recorded to do (W3C Trace Context), for the traces of those who go on with it.
     """
 
     id: str
@@ -261,6 +262,7 @@ class Task:
     reason: str | None = None
     resume_at: int | None = None
     blocked_request: BlockedRequest | None = None
+    traceparent: str | None = None
 
 
 @frozen

@@ -104,6 +104,8 @@ class Subscription:
             except BaseException:
                 self.close()
                 raise
+            if self._hub.meters is not None:
+                self._hub.meters.replayed.add(self._target - self._place.after)
         return self
 
     def close(self) -> None:
@@ -206,6 +208,8 @@ class Subscription:
         if channel.epoch != self._epoch:
             await self._cross_epoch(channel)
         if self._place.after >= self._target and channel.head - self._place.after > self._max_lag:
+            if self._hub.meters is not None:
+                self._hub.meters.slow_readers += 1
             return None  # far too slow; its cursor resumes from the store, at its own pace
         if self._place.after < channel.head:
             return await self._advance(channel)
@@ -356,6 +360,8 @@ class Subscription:
     def _with_gap(self, channel: Channel, deliveries: Sequence[Delivery]) -> Batch:
         """The pending gap notice, then these deliveries."""
         assert self._pending_gap is not None
+        if self._hub.meters is not None:
+            self._hub.meters.gaps[self._pending_gap] += 1
         segment = channel.segments[-1]
         first = deliveries[0] if deliveries else None
         notice = gap(

@@ -1,0 +1,30 @@
+"""Log lines that people read and machines take apart: an event's name and its facts, never payloads or secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+
+_STORAGE = logging.getLogger("taskcast_core.storage")
+_PLAIN = re.compile(r"[^\s\"=\x00-\x1f\x7f]+")
+
+
+def tell(log: logging.Logger, level: int, event: str, /, **facts: object) -> None:
+    """Log an event. The record carries ``event`` and ``facts`` for formatters; facts that are None are left out."""
+    if not log.isEnabledFor(level):
+        return
+    known = {name: value for name, value in facts.items() if value is not None}
+    text = " ".join((event, *(f"{name}={shown(value)}" for name, value in known.items())))
+    log.log(level, "%s", text, extra={"event": event, "facts": known}, stacklevel=2)
+
+
+def shown(value: object) -> str:
+    """A fact in a line of text; quoted where it would not be one word, so that no value can forge a line."""
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) and text.isprintable() else json.dumps(text)
+
+
+def tell_storage(event: str, level: int = logging.INFO, **facts: object) -> None:
+    """Log an event of the storage life cycle (wire spec, storage section 8)."""
+    tell(_STORAGE, level, event, component="storage-lifecycle", **facts)
