@@ -12,6 +12,7 @@ import attrs
 
 from taskcast_core import models, wire
 from taskcast_core.contracts.followers import DeadLetter
+from taskcast_core.signals import SignalInput
 from taskcast_server.routes.archive import ReleaseRequest
 from taskcast_server.routes.health import VERSION
 from taskcast_server.routing import Parameter, Route, segments_of
@@ -25,6 +26,7 @@ _MODELS: dict[type[Any], str] = {
     models.TaskError: "TaskError",
     models.TaskInput: "CreateTaskInput",
     models.EventDraft: "PublishEventInput",
+    SignalInput: "SignalInput",
     models.TaskArchive: "TaskArchive",
     models.BlockedRequest: "BlockedRequest",
     models.WebhookConfig: "WebhookConfig",
@@ -79,9 +81,12 @@ def _operation(route: Route) -> Schema:
         operation["parameters"] = parameters
     if doc.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _schema(doc.body)}}}
+    told = [doc.description] if doc.description else []
     if route.scope is not None:
         operation["security"] = [{"Bearer": []}]
-        operation["description"] = f"Needs the scope `{route.scope}`."
+        told.append(f"Needs the scope `{route.scope}`.")
+    if told:
+        operation["description"] = " ".join(told)
     for status, text in _usual_errors(route).items():
         operation["responses"].setdefault(status, _reply(text, int(status)))
     return operation

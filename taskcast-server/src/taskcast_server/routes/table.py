@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskcast_server.routes import admin, archive, batch, docs, events, health, stream, tasks, workers
+from taskcast_server.routes import admin, archive, batch, docs, events, health, signals, stream, tasks, workers
 from taskcast_server.routing import Route
 
 
@@ -13,6 +13,7 @@ def route_table(*, has_docs: bool = True) -> tuple[Route, ...]:
         *tasks.ROUTES,
         *batch.ROUTES,
         *events.ROUTES,
+        *signals.ROUTES,
         *stream.ROUTES,
         *archive.ROUTES,
         *workers.ROUTES,
