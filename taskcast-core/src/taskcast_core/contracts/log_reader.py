@@ -64,7 +64,10 @@ class LogReader(Protocol):
         limit: int = 1000,
         reverse: bool = False,
     ) -> Page:
-        """At most ``limit`` items with ``after < index < before``; fewer when they are large. Safe at any time."""
+        """At most ``limit`` items with ``after < index < before``; fewer when they are large. Safe at any time.
+
+        A page may begin or end inside a hole: then it has that part of it, with the counts of what stood in the part.
+        """
 
     async def series(self, task_id: str, *, epoch: int | None = None) -> SeriesPage:
         """The state of every accumulate and latest series, and the newest index, at one instant."""
@@ -78,6 +81,10 @@ class LogReader(Protocol):
 
     async def count(self, task_id: str, view: View, before: int, *, epoch: int | None = None) -> int:
         """How many entries below index ``before`` the view lets through, removed ones included.
+
+        A removed entry counts where it stood: the number for an index never changes while entries are removed, and
+        agrees with pages that are read before or after. Of a hole that came with a copy only the counts are known; its
+        entries may count anywhere inside it, but must stay there.
 
         Must not read the log: the cost may grow with the number of distinct types and with one checkpoint span only.
         """

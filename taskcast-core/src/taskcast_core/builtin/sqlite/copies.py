@@ -57,6 +57,7 @@ def insert(session: Session, copy: LogCopy, state: int) -> HotLog:
         session.insert(pending.ENTRIES, chunk)
     session.insert("INSERT OR REPLACE INTO given_ids", _given_ids(log, copy))
     session.insert(f"INSERT INTO holes (task_num, {HOLE_COLUMNS})", _hole_rows(log, copy))
+    session.insert(holes.REMOVED, _removed_rows(log, copy))
     session.insert(pending.CHECKPOINTS, _checkpoints(log, copy))
     _insert_series(session, log, copy)
     session.insert(pending.KINDS, [pending.kind_row(log, kind) for kind in log.kinds])
@@ -102,13 +103,32 @@ def _hole_rows(log: HotLog, copy: LogCopy) -> list[Row]:
     ]  # fmt: skip
 
 
+def _removed_rows(log: HotLog, copy: LogCopy) -> list[Row]:
+    return [
+        (position(log.num, one.first), one.n, one.kind)
+        for item in copy.items
+        if isinstance(item, Hole)
+        for one in _stretches(log, item)
+    ]
+
+
+def _stretches(log: HotLog, item: Entry | Hole) -> Iterator[holes.Stretch]:
+    """An item of a log, and where it is a hole, what stood in it."""
+    if isinstance(item, Entry):
+        yield holes.Stretch(item.index, 1, log.kind_number((item.type, item.level)))
+    else:
+        counts = {log.kind_number(kind): n for kind, n in item.counts.items()}
+        yield from holes.spread(item.first, item.last, counts)
+
+
 def _checkpoints(log: HotLog, copy: LogCopy) -> list[Row]:
     counts = {log.kind_number(kind): n for kind, n in copy.base_counts.items()}
     rows: list[Row] = [(log.num, copy.first_index, pack_counts(counts))] if copy.first_index else []
     for item in copy.items:
-        if isinstance(item, Entry) and item.index % SPAN == 0 and item.index > copy.first_index:
-            rows.append((log.num, item.index, pack_counts(counts)))
-        add_counts(counts, {log.kind_number(kind): n for kind, n in _counts_of(item).items()})
+        for one in _stretches(log, item):
+            if one.first % SPAN == 0 and one.first > copy.first_index:
+                rows.append((log.num, one.first, pack_counts(counts)))
+            add_counts(counts, {one.kind: one.n})
     return rows
 
 

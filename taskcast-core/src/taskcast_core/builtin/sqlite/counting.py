@@ -1,22 +1,21 @@
 """Filtered positions without reading the log: from the nearest checkpoint, at most one span of rows is looked at.
 
-A removed entry counts at the last index of its hole: where exactly it stood there is not kept.
+An entry counts where it stands, and goes on doing so when it is removed: the table ``removed`` keeps of what kind it
+was. So a number, once told, stays right whatever is removed later, and agrees with pages of other transactions.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from heapq import merge
-from operator import itemgetter
 
 from taskcast_core.builtin.sqlite.rows import MAX_INDEX, Counts, add_counts, position, unpack_counts
 
 SPAN = 1_000
-"""A checkpoint is written at every index that is a multiple of this."""
+"""A checkpoint is written at every index that is a multiple of this; no run of removed entries reaches across one."""
 
 Looked = Callable[[int], None]
-"""Told how many entries' rows have been looked at."""
+"""Told how many rows have been looked at."""
 
 
 def ignore(_: int) -> None:
@@ -24,22 +23,27 @@ def ignore(_: int) -> None:
 
 
 def counts_before(connection: sqlite3.Connection, num: int, before: int, looked: Looked = ignore) -> Counts:
-    """How many entries of each kind stand below an index (at least the log's first one)."""
+    """How many entries of each kind stand, or stood, below an index (at least the log's first one)."""
     row = connection.execute(
         "SELECT idx, counts FROM checkpoints WHERE task_num = ? AND idx <= ? ORDER BY idx DESC LIMIT 1", (num, before)
     ).fetchone()
     start, counts = (row[0], unpack_counts(row[1])) if row else (0, Counts())
     found = connection.execute(
-        "SELECT kind, count(*) FROM entries WHERE pos >= ? AND pos < ? GROUP BY kind",
-        (position(num, start), position(num, before)),
+        "SELECT kind, count(*), count(*) FROM entries WHERE pos >= :start AND pos < :end GROUP BY kind UNION ALL "
+        "SELECT kind, sum(min(n, :end - pos)), count(*) FROM removed WHERE pos >= :start AND pos < :end GROUP BY kind",
+        {"start": position(num, start), "end": position(num, before)},
     ).fetchall()
-    add_counts(counts, dict(found))
-    looked(sum(n for _, n in found))
-    for (removed,) in connection.execute(
-        "SELECT counts FROM holes WHERE task_num = ? AND last >= ? AND last < ?", (num, start, before)
-    ):
-        add_counts(counts, unpack_counts(removed))
+    for kind, n, _ in found:
+        add_counts(counts, {kind: n})
+    looked(sum(rows for *_, rows in found))
     return counts
+
+
+def counts_between(connection: sqlite3.Connection, num: int, start: int, stop: int) -> Counts:
+    """How many entries of each kind stand, or stood, in [start, stop)."""
+    below = counts_before(connection, num, start)
+    through = counts_before(connection, num, stop)
+    return {kind: more for kind, n in through.items() if (more := n - below.get(kind, 0))}
 
 
 def seek(
@@ -50,23 +54,17 @@ def seek(
     ``total`` says how many of so many entries of each kind are visible.
     """
     start, seen = _checkpoint_before(connection, num, last, total, wanted)
-    entries = connection.execute(
-        "SELECT pos, pos, kind, NULL FROM entries WHERE pos >= ? AND pos <= ? ORDER BY pos",
-        (position(num, start), position(num, last)),
-    )
-    holes = connection.execute(
-        "SELECT (task_num << 32) + last, (task_num << 32) + first, NULL, counts FROM holes "
-        "WHERE task_num = ? AND last >= ? ORDER BY last",
-        (num, start),
+    lines = connection.execute(
+        "SELECT pos, kind, 1 FROM entries WHERE pos BETWEEN :start AND :end UNION ALL "
+        "SELECT pos, kind, n FROM removed WHERE pos BETWEEN :start AND :end ORDER BY pos",
+        {"start": position(num, start), "end": position(num, last)},
     )
     read, found = 0, last
-    for pos, first, kind, counts in merge(entries, holes, key=itemgetter(0)):
-        read += counts is None
-        more = total({kind: 1} if counts is None else unpack_counts(counts))
+    for pos, kind, n in lines:
+        read += 1
+        more = total({kind: n})
         if seen + more > wanted:
-            # Within a hole: as far in as it can be at least, so that what follows is not taken for seen.
-            is_last = wanted == seen + more - 1
-            found = (pos if is_last else first + wanted - seen) & MAX_INDEX
+            found = (pos + wanted - seen) & MAX_INDEX
             break
         seen += more
     looked(read)

@@ -1,17 +1,29 @@
-"""Where entries have been: runs of removed ones, merged with their neighbours."""
+"""Where entries have been: runs of removed ones, merged with their neighbours, and of what kind each entry was."""
 
 # ruff: noqa: S608 - statements are put together from constants; all values are bound
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
-from taskcast_core.builtin.sqlite.counting import SPAN, counts_before
-from taskcast_core.builtin.sqlite.rows import HOLE_COLUMNS, Counts, Row, add_counts, pack_counts, unpack_counts
+from taskcast_core.builtin.sqlite.counting import SPAN, counts_between
+from taskcast_core.builtin.sqlite.rows import (
+    HOLE_COLUMNS,
+    Counts,
+    LogNames,
+    Row,
+    add_counts,
+    insert_all,
+    pack_counts,
+    position,
+    unpack_counts,
+)
 from taskcast_core.entries import Hole
+
+REMOVED = "INSERT INTO removed (pos, n, kind)"
 
 
 @frozen
@@ -26,6 +38,15 @@ class Removed:
 
 
 @define
+class Stretch:
+    """Removed entries of one kind that stood in a row, within one span."""
+
+    first: int
+    n: int
+    kind: int
+
+
+@define
 class _Run:
     first: int
     last: int
@@ -34,11 +55,26 @@ class _Run:
     counts: Counts
     cut: bool
     lost: bool
+    stretches: list[Stretch] = field(factory=list)
+
+    def add(self, one: Removed) -> None:
+        """The entry behind the run's last one, or the first of all."""
+        self.last, self.last_timestamp = one.index, one.timestamp
+        self.counts[one.kind] = self.counts.get(one.kind, 0) + 1
+        self.cut, self.lost = self.cut or one.cut, self.lost or one.lost
+        if self.stretches and self.stretches[-1].kind == one.kind and one.index % SPAN:
+            self.stretches[-1].n += 1
+        else:
+            self.stretches.append(Stretch(one.index, 1, one.kind))
+
+
+# ── Digging ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def dig(connection: sqlite3.Connection, num: int, removed: Iterable[Removed]) -> None:
     """Put holes where these entries (in index order) have been."""
     for run in _runs(removed):
+        _keep_kinds(connection, num, run.stretches)
         _put(connection, num, run)
 
 
@@ -49,20 +85,34 @@ def _runs(removed: Iterable[Removed]) -> Iterator[_Run]:
             if run is not None:
                 yield run
             run = _Run(one.index, one.index, one.timestamp, one.timestamp, {}, cut=False, lost=False)
-        run.last, run.last_timestamp = one.index, one.timestamp
-        run.counts[one.kind] = run.counts.get(one.kind, 0) + 1
-        run.cut, run.lost = run.cut or one.cut, run.lost or one.lost
+        run.add(one)
     if run is not None:
         yield run
 
 
+def _keep_kinds(connection: sqlite3.Connection, num: int, stretches: Sequence[Stretch]) -> None:
+    """Note of what kind removed entries were; the first ones may go on what has been noted before."""
+    rows = [(position(num, one.first), one.n, one.kind) for one in stretches]
+    pos, n, kind = rows[0]
+    if stretches[0].first % SPAN and _prolong(connection, pos, n, kind):
+        del rows[0]
+    insert_all(connection, REMOVED, rows)
+
+
+def _prolong(connection: sqlite3.Connection, pos: int, n: int, kind: int) -> bool:
+    """Whether the entries before these are noted in one row that these could join."""
+    return connection.execute(
+        "UPDATE removed SET n = n + ? WHERE pos = (SELECT max(pos) FROM removed WHERE pos < ?) "
+        "AND pos + n = ? AND kind = ?",
+        (n, pos, pos, kind),
+    ).rowcount > 0  # fmt: skip
+
+
 def _put(connection: sqlite3.Connection, num: int, run: _Run) -> None:
-    settled = run.first  # checkpoints up to here are as they have to be
     for row in _neighbours(connection, num, run):
         last, first, first_timestamp, last_timestamp, counts, cut, lost = row
         connection.execute("DELETE FROM holes WHERE task_num = ? AND last = ?", (num, last))
         if first < run.first:
-            settled = last
             run.first, run.first_timestamp = first, first_timestamp
         else:
             run.last, run.last_timestamp = last, last_timestamp
@@ -72,12 +122,6 @@ def _put(connection: sqlite3.Connection, num: int, run: _Run) -> None:
         f"INSERT INTO holes (task_num, {HOLE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (num, run.last, run.first, run.first_timestamp, run.last_timestamp, pack_counts(run.counts), run.cut, run.lost),
     )
-    if run.last // SPAN > settled // SPAN:
-        # Entries of a hole count at its end: a checkpoint inside says what there is before the hole.
-        connection.execute(
-            "UPDATE checkpoints SET counts = ? WHERE task_num = ? AND idx > ? AND idx <= ?",
-            (pack_counts(counts_before(connection, num, run.first)), num, run.first, run.last),
-        )
 
 
 def _neighbours(connection: sqlite3.Connection, num: int, run: _Run) -> Sequence[Row]:
@@ -89,33 +133,51 @@ def _neighbours(connection: sqlite3.Connection, num: int, run: _Run) -> Sequence
     ).fetchall()
 
 
-def part_of(hole: Hole, start: int, stop: int) -> Hole:
-    """The part of a hole within [start, stop): its entries count at its end (see ``counting``)."""
+# ── Holes that come from elsewhere ────────────────────────────────────────────────────────────────────────────────
+
+
+def spread(first: int, last: int, counts: Mapping[int, int]) -> Iterator[Stretch]:
+    """Stretches that fill a hole of which only the counts are known: kind after kind."""
+    for kind, n in counts.items():
+        end = min(first + n, last + 1)
+        while first < end:
+            stop = min(end, first - first % SPAN + SPAN)
+            yield Stretch(first, stop - first, kind)
+            first = stop
+
+
+# ── Parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def part_of(connection: sqlite3.Connection, num: int, names: LogNames, hole: Hole, start: int, stop: int) -> Hole:
+    """The part of a hole within [start, stop); of its times, those of the whole are the nearest that are known."""
     first, last = max(hole.first, start), min(hole.last, stop - 1)
     if (first, last) == (hole.first, hole.last):
         return hole
-    has_end = last == hole.last
+    counts = counts_between(connection, num, first, last + 1)
     return Hole(
         first, last,
         hole.first_timestamp if first < hole.last else hole.last_timestamp,
-        hole.last_timestamp if has_end else hole.first_timestamp,
-        hole.counts if has_end else {}, hole.cut_series, hole.lost_series,
+        hole.last_timestamp if last == hole.last else hole.first_timestamp,
+        {names.kinds[kind]: n for kind, n in counts.items()}, hole.cut_series, hole.lost_series,
     )  # fmt: skip
 
 
 def cut_behind(connection: sqlite3.Connection, num: int, floor: int) -> None:
-    """Drop all holes behind an index; of the one across it, the front remains, with as many entries as it is long."""
+    """Drop all holes behind an index; of the one across it, the front remains."""
     across = connection.execute(
         f"SELECT {HOLE_COLUMNS} FROM holes WHERE task_num = ? AND last > ? AND first <= ?", (num, floor, floor)
     ).fetchone()
+    end = position(num, floor + 1)
     connection.execute("DELETE FROM holes WHERE task_num = ? AND last > ?", (num, floor))
+    connection.execute("DELETE FROM removed WHERE pos >= ? AND pos < ?", (end, position(num + 1, 0)))
     if across is None:
         return
-    _, first, first_timestamp, _, counts, cut, lost = across
-    left, kept = floor - first + 1, dict[int, int]()
-    for kind, n in unpack_counts(counts).items():
-        kept[kind] = min(n, left)
-        left -= kept[kind]
+    _, first, first_timestamp, _, _, cut, lost = across
+    connection.execute(
+        "UPDATE removed SET n = min(n, ? - pos) WHERE pos = (SELECT max(pos) FROM removed WHERE pos < ?)", (end, end)
+    )
+    kept = counts_between(connection, num, first, floor + 1)
     connection.execute(
         f"INSERT INTO holes (task_num, {HOLE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (num, floor, first, first_timestamp, first_timestamp, pack_counts(kept), cut, lost),

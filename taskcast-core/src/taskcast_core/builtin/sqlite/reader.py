@@ -43,7 +43,7 @@ _CHUNK = 64  # rows: so little is read ahead of a page that ends early
 
 
 class Meter:
-    """How many entries' rows have been looked at to count and to seek; for tests of the bounds."""
+    """How many rows of the log have been looked at to count and to seek; for tests of the bounds."""
 
     def __init__(self) -> None:
         self.entries = 0
@@ -177,7 +177,7 @@ def _items(
     ).fetchall()
     items: list[Entry | Hole] = [names.entry(row) for row in rows]
     if holes:
-        items += [part_of(names.hole(row), start, stop) for row in holes]
+        items += [part_of(connection, log.num, names, names.hole(row), start, stop) for row in holes]
         items.sort(key=_first_index, reverse=reverse)
         del items[limit:]
     return items

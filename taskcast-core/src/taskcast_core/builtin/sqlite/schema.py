@@ -7,8 +7,10 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+from taskcast_core.builtin.sqlite.holes import REMOVED, spread
 from taskcast_core.builtin.sqlite.lock import StoreFileError
 from taskcast_core.builtin.sqlite.options import SqliteOptions
+from taskcast_core.builtin.sqlite.rows import Counts, add_counts, insert_all, pack_counts, position, unpack_counts
 
 APPLICATION_ID = 0x54434153
 """Marks a file as ours in its header (``TCAS``)."""
@@ -16,9 +18,38 @@ APPLICATION_ID = 0x54434153
 _STATEMENTS = 256
 
 
+# ── Layouts ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def _first_layout(connection: sqlite3.Connection) -> None:
-    script = files(__package__).joinpath("schema.sql").read_text("utf-8")
-    for statement in _statements(script):
+    _run(connection, "schema.sql")
+
+
+def _second_layout(connection: sqlite3.Connection) -> None:
+    """Give every hole an order of its entries: the first layout knew only how many of each kind it holds."""
+    _run(connection, "schema_2.sql")
+    for num, first, last, counts in connection.execute("SELECT task_num, first, last, counts FROM holes"):
+        passed = Counts()
+        for one in spread(first, last, unpack_counts(counts)):
+            _add_to_checkpoint(connection, num, one.first, passed)
+            insert_all(connection, REMOVED, [(position(num, one.first), one.n, one.kind)])
+            add_counts(passed, {one.kind: one.n})
+
+
+def _add_to_checkpoint(connection: sqlite3.Connection, num: int, index: int, more: Counts) -> None:
+    """A checkpoint inside a hole said what there is before the hole."""
+    row = connection.execute("SELECT counts FROM checkpoints WHERE task_num = ? AND idx = ?", (num, index)).fetchone()
+    if row is None or not more:
+        return
+    counts = unpack_counts(row[0])
+    add_counts(counts, more)
+    connection.execute(
+        "UPDATE checkpoints SET counts = ? WHERE task_num = ? AND idx = ?", (pack_counts(counts), num, index)
+    )
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    for statement in _statements(files(__package__).joinpath(script).read_text("utf-8")):
         connection.execute(statement)
 
 
@@ -34,8 +65,11 @@ def _statements(script: str) -> list[str]:
     return found
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_layout,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_layout, _second_layout)
 """The n-th step leads from layout n to n + 1; a file's layout is its ``user_version``. There is no way back."""
+
+
+# ── Opening ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def open_writer(path: Path, options: SqliteOptions) -> sqlite3.Connection:

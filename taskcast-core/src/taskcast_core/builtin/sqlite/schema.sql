@@ -85,7 +85,7 @@ CREATE TABLE holes (
     PRIMARY KEY (task_num, last)
 ) WITHOUT ROWID;
 
--- How many entries of each kind stand before an index; those of a hole count at the hole's last index.
+-- How many entries of each kind stand before an index; up to version 1, those of a hole count at its last index.
 CREATE TABLE checkpoints (
     task_num INTEGER NOT NULL,
     idx INTEGER NOT NULL,

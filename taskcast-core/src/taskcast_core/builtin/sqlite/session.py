@@ -24,6 +24,7 @@ Published = dict[str, tuple[Stored, int] | None]
 
 _SWEPT_AT_ONCE = 1_000
 _SMALL_TABLES = ("heads", "kinds", "series", "keys", "lanes", "timers", "tags")
+_PLACED_TABLES = ("entries", "removed")
 _LARGE_TABLES = ("texts", "holes", "checkpoints", "given_ids")
 
 
@@ -173,11 +174,12 @@ class Session:
             self.has_leftovers = False
             return
         (num,) = found
-        if self.execute(
-            "DELETE FROM entries WHERE pos IN (SELECT pos FROM entries WHERE pos BETWEEN ? AND ? LIMIT ?)",
-            (position(num, 0), position(num, MAX_INDEX), _SWEPT_AT_ONCE),
-        ):
-            return
+        for table in _PLACED_TABLES:
+            if self.execute(
+                f"DELETE FROM {table} WHERE pos IN (SELECT pos FROM {table} WHERE pos BETWEEN ? AND ? LIMIT ?)",
+                (position(num, 0), position(num, MAX_INDEX), _SWEPT_AT_ONCE),
+            ):
+                return
         for table in _LARGE_TABLES:
             if self._sweep_table(table, num):
                 return
