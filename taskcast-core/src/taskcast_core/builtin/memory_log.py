@@ -149,6 +149,9 @@ class MemoryLog:
         segments = machine.next_epoch(self.stored, floor=floor, epoch=epoch, salt=salt).segments
         renewed = MemoryLog.from_copy(evolve(self.copy(upto=floor), segments=segments))
         renewed._keys = self._keys
+        # A copy does not tell where in a hole each entry stood.
+        renewed._times = self._times[: max(floor + 1 - self._first, 0)]
+        renewed._kinds = {kind: indexes[: bisect_right(indexes, floor)] for kind, indexes in self._kinds.items()}
         self.__dict__.update(renewed.__dict__)
 
     # ── Copies ────────────────────────────────────────────────────────────────────────────────────────────────────
