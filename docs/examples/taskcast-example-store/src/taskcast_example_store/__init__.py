@@ -1,0 +1,1 @@
+"""A short-term store for Taskcast that keeps a journal file."""
