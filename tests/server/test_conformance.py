@@ -10,6 +10,12 @@ import pytest
 
 SUITE = Path(__file__).parents[1] / "conformance"
 TASKCAST = Path(sys.executable).with_name("taskcast")
+SPREAD = Path(__file__).parents[1] / "tools" / "spread.py"
+
+LAUNCH = {
+    "redis": f"{sys.executable} {SPREAD} --port {{port}} --servers 3 -- {TASKCAST} start -c {{config}} -p {{own_port}}"
+}
+"""Redis is what several processes share: three of them, and any of them may answer any request."""
 
 
 @pytest.fixture
@@ -30,7 +36,7 @@ def test_the_whole_suite_passes(storage: str, storage_urls: dict[str, str], tmp_
         sys.executable, "-m", "pytest", str(SUITE), "-q", "--no-header", "--storage", storage,
         "-c", str(SUITE / "pytest.ini"), "--rootdir", str(SUITE), f"--basetemp={tmp_path / 'suite'}",
         "-p", "no:xdist", "-p", "no:randomly", "-p", "no:cacheprovider",
-        "--launch", f"{TASKCAST} start -c {{config}} -p {{port}}",
+        "--launch", LAUNCH.get(storage, f"{TASKCAST} start -c {{config}} -p {{port}}"),
     ]  # fmt: skip
     clean = {
         name: value
