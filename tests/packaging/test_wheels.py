@@ -3,17 +3,13 @@
 import configparser
 import email
 import email.message
-import re
-import shutil
-import subprocess
-import sys
 import tomllib
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.packaging.building import empty_environment, install, run, wheel_of
 from tests.tools.version import ROOT, versions
 
 DISTRIBUTIONS = sorted(versions())
@@ -35,51 +31,6 @@ for entry in importlib.metadata.distribution(distribution).entry_points:
 print("imported", 1 + len(names))
 """
 NEEDS_AN_EXTRA = {"taskcast-core": ["taskcast_core.testing"]}
-
-
-def run(command: Sequence[str | Path], cwd: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=110, check=False)
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    return done
-
-
-def uv() -> str:
-    found = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
-    assert found, "uv is in the dev group"
-    return found
-
-
-def install(wheel: Path, python: Path, siblings: Path, pins: Path) -> None:
-    """Install a wheel with what it declares: from uv's cache, where `make setup` left it, else from outside."""
-    command: list[str | Path] = [uv(), "pip", "install", "--quiet", "--python", python, wheel]
-    command += ["--find-links", siblings, "--constraint", pins]
-    cached = subprocess.run([*command, "--offline"], capture_output=True, timeout=60, check=False)
-    if cached.returncode:
-        run(command, cwd=siblings)
-
-
-@pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the six wheels, freshly built."""
-    directory = tmp_path_factory.mktemp("wheels")
-    for name in DISTRIBUTIONS:
-        run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", directory], cwd=ROOT / name)
-    assert len(list(directory.glob("*.whl"))) == len(DISTRIBUTIONS)
-    return directory
-
-
-@pytest.fixture(scope="session")
-def pins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The versions of `requirements.lock`, as constraints."""
-    path = tmp_path_factory.mktemp("pins") / "constraints.txt"
-    lock = (ROOT / "requirements.lock").read_text()
-    path.write_text(re.sub(r" \\\n|^ +--hash=\S+( \\)?\n", "\n", lock, flags=re.MULTILINE))
-    return path
-
-
-def wheel_of(wheels: Path, name: str) -> Path:
-    (wheel,) = wheels.glob(f"{name.replace('-', '_')}-*.whl")
-    return wheel
 
 
 def metadata(wheel: Path) -> tuple[email.message.Message, dict[str, dict[str, str]], set[str]]:
@@ -126,9 +77,7 @@ def test_a_wheel_holds_its_whole_package_and_nothing_else(wheels: Path, name: st
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_a_wheel_works_alone(wheels: Path, pins: Path, tmp_path: Path, name: str) -> None:
-    environment = tmp_path / "environment"
-    run([uv(), "venv", "--quiet", "--no-project", "--python", sys.executable, environment], cwd=tmp_path)
-    python = environment / "bin" / "python"
+    python = empty_environment(tmp_path / "environment")
     install(wheel_of(wheels, name), python, wheels, pins)
     extra = NEEDS_AN_EXTRA.get(name, [])
     done = run([python, "-I", "-W", "error", "-c", PROBE, name, name.replace("-", "_"), *extra], cwd=tmp_path)

@@ -42,7 +42,7 @@ class TestJournalStore(
 
     @pytest.fixture
     def examples(self) -> int:
-        return 10
+        return 4
 
 
 async def everything(store: JournalStore) -> list[Any]:
@@ -65,3 +65,7 @@ class TestJournalStoreIsDurable(DurableContract):
     @pytest.fixture
     def durable_store(self, tmp_path: Path) -> OpenSpec:
         return OpenSpec(f"{__name__}:open_store", {"path": str(tmp_path / "journal")})
+
+    @pytest.fixture
+    def kills(self) -> int:
+        return 2
