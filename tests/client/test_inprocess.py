@@ -63,6 +63,15 @@ async def test_a_job_queue_in_a_few_lines(client: TaskcastClient) -> None:
     assert results == [{"is": n**2} for n in range(20)]
 
 
+async def test_a_tool_call_and_its_answer(client: TaskcastClient) -> None:
+    async with client.task() as task:
+        calling = [asyncio.create_task(task.call_tool("add", n, call_id=f"c{n}")) for n in range(3)]
+        for n in (2, 0, 1):
+            await client.tool_result(task.id, f"c{n}", n + 1)
+        async with asyncio.timeout(20):
+            assert await asyncio.gather(*calling) == [1, 2, 3]
+
+
 async def test_a_reader_that_leaves_is_noticed(client: TaskcastClient) -> None:
     task = await client.create_task()
     await client.publish_event(task.id, "x")

@@ -11,6 +11,7 @@ from taskcast_client import (
     Envelope,
     Event,
     EventInput,
+    Signal,
     Subscription,
     SyncTaskcastClient,
     SyncTaskRun,
@@ -23,6 +24,7 @@ from taskcast_client import (
     TaskRun,
     TaskStream,
     TextStream,
+    ToolFailed,
 )
 from taskcast_client.errors import ClientError, TaskNotFound
 from taskcast_client.models import BatchItem, ImportResult, Published, TaskPage, TaskStatus, Ticket, Worker
@@ -99,6 +101,21 @@ async def produce(client: TaskcastClient, llm: AsyncOpenAI) -> None:
         task.result = 5  # type: ignore[assignment]
 
 
+async def tools(client: TaskcastClient) -> None:
+    async with client.task(type="llm.chat") as task:
+        assert_type(await task.call_tool("add", {"a": 1}, call_id="c", message_id="m", timeout_s=60.0), Any)
+        try:
+            await task.call_tool("add")
+        except ToolFailed as error:
+            assert_type(error.call_id, str)
+    assert_type(await client.tool_result("t", "c", {"sum": 3}), Event)
+    assert_type(await client.tool_result("t", "c", error="no"), Event)
+    told = await client.send_signal("t", "stop", {"now": True}, id="one")
+    assert_type(Signal.of(told), Signal | None)
+    await client.tool_result("t", 7)  # type: ignore[arg-type]
+    await task.call_tool()  # type: ignore[call-arg]
+
+
 def blocking() -> None:
     with SyncTaskcastClient("http://localhost:3721", token="…") as client:
         assert_type(client.create_task(type="x"), Task)
@@ -109,6 +126,8 @@ def blocking() -> None:
             assert_type(task, SyncTaskRun)
             for word in task.track(["a"]):
                 assert_type(word, str)
+            assert_type(task.call_tool("add", [1, 2]), Any)
+        assert_type(client.tool_result("t", "c", 3), Event)
 
 
 def work(client: TaskcastServerClient) -> TaskcastWorker:

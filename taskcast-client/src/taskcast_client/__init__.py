@@ -2,8 +2,15 @@
 
 from taskcast_client.client import TaskcastClient, TaskcastServerClient
 from taskcast_client.connection import Token
-from taskcast_client.errors import ClientError, ConnectionFailed, RefusedError, StreamInterrupted, TaskCancelled
-from taskcast_client.models import Cursor, Envelope, Event, EventInput, Task, TaskArchive, TaskInput, Worker
+from taskcast_client.errors import (
+    ClientError,
+    ConnectionFailed,
+    RefusedError,
+    StreamInterrupted,
+    TaskCancelled,
+    ToolFailed,
+)
+from taskcast_client.models import Cursor, Envelope, Event, EventInput, Signal, Task, TaskArchive, TaskInput, Worker
 from taskcast_client.producer import TaskRun, TextWriter
 from taskcast_client.retries import RetryPolicy
 from taskcast_client.sending import Coalescing
@@ -21,6 +28,7 @@ __all__ = [
     "EventInput",
     "RefusedError",
     "RetryPolicy",
+    "Signal",
     "StreamInterrupted",
     "Subscription",
     "SyncTaskRun",
@@ -37,5 +45,6 @@ __all__ = [
     "TextStream",
     "TextWriter",
     "Token",
+    "ToolFailed",
     "Worker",
 ]

@@ -7,6 +7,7 @@
     ├── InvalidReply                 an answer that is not the wire's
     ├── StreamInterrupted            a stream was cut, and could not be resumed in time
     ├── TextRestarted                a series began anew while its deltas were being read
+    ├── ToolFailed                   a tool call was answered with an error
     ├── TaskCancelled                the task that this program runs has been cancelled, or ended by somebody else
     └── RefusedError                 the server answered with an error status
         ├── BadRequest  (400)        InvalidInput  TaskEnded  NotBlocked
@@ -84,6 +85,14 @@ class TaskCancelled(ClientError):
     def __init__(self, task_id: str, status: str) -> None:
         self.task_id, self.status = task_id, status
         super().__init__(f"Task {task_id} has ended: {status}")
+
+
+class ToolFailed(ClientError):
+    """A tool call was answered with an error, which is the message."""
+
+    def __init__(self, call_id: str, name: str, error: str) -> None:
+        self.call_id, self.name = call_id, name
+        super().__init__(error)
 
 
 class RefusedError(ClientError):

@@ -38,6 +38,8 @@ JsonObject = dict[str, Any]
 
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "timeout", "cancelled"})
 STATUS_TYPE = "taskcast:status"
+SIGNAL_TYPE = "taskcast:signal"
+TOOL_RESULT_SIGNAL = "tool_result"
 GAP_TYPE = "taskcast:gap"
 
 
@@ -192,6 +194,27 @@ class Envelope:
     def is_gap(self) -> bool:
         """Whether the cursor could not be honoured: texts begin anew with the events that follow."""
         return self.type == GAP_TYPE
+
+
+@frozen
+class Signal:
+    """What somebody told a running task: the data of an event of type ``taskcast:signal``.
+
+    Attributes:
+        id: names it within its task. type: the sender's own; filters know nothing of it.
+    """
+
+    id: str
+    type: str
+    data: Any = None
+
+    @classmethod
+    def of(cls, event: Envelope | Event) -> Signal | None:
+        """The signal that an event of a stream or history is; None if it is another event."""
+        told = event.data
+        if event.type != SIGNAL_TYPE or not isinstance(told, dict):
+            return None
+        return cls(str(told.get("id", "")), str(told.get("type", "")), told.get("data"))
 
 
 @frozen

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import uuid4
 
 from taskcast_client.calls.call import Call, events_path
-from taskcast_client.errors import ClientError, RefusedError, StaleAssignment, TaskCancelled
+from taskcast_client.errors import ClientError, RefusedError, StaleAssignment, TaskCancelled, ToolFailed
 from taskcast_client.models import (
-    STATUS_TYPE,
     EventInput,
     JsonObject,
     Level,
@@ -21,7 +21,8 @@ from taskcast_client.models import (
     TaskStatus,
 )
 from taskcast_client.sending import Coalescing, Sender
-from taskcast_client.vocabulary import TEXT
+from taskcast_client.vocabulary import TEXT, Chat
+from taskcast_client.watching import Watcher
 
 if TYPE_CHECKING:
     from taskcast_client.client import TaskcastClient
@@ -62,8 +63,7 @@ class TaskRun:
         self._id = subject.id if not isinstance(subject, str) else subject
         self._sender = Sender(self._publish, coalescing or Coalescing())
         self._over: str | None = None  # how it ended for this run
-        self._ended: asyncio.Future[str] | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._watcher: Watcher | None = None
 
     # ── Its life ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -197,30 +197,56 @@ class TaskRun:
         ``await task.cancelled``, or one among several in ``asyncio.wait``. The first use begins to watch the task.
         Where the token does not allow that, awaiting raises `Forbidden`.
         """
-        if self._ended is None:
-            self._ended = asyncio.get_running_loop().create_future()
-            self._watcher = asyncio.get_running_loop().create_task(self._watch(self._ended), name="taskcast watcher")
-        return asyncio.shield(self._ended)
+        return asyncio.shield(self._watching().ended)
 
-    async def _watch(self, ended: asyncio.Future[str]) -> None:
-        try:
-            async with self._client.subscribe(self.id, types=(STATUS_TYPE,)) as stream:
-                async for _ in stream:
-                    pass
-            outcome = stream.status or "cancelled"
-        except ClientError as error:
-            ended.set_exception(error)
-            ended.exception()  # whoever awaits it sees it; nobody has to
-            return
-        if not ended.done():
-            ended.set_result(outcome)
+    def _watching(self) -> Watcher:
+        if self._watcher is None:
+            self._watcher = Watcher(self._client, self.id)
+        return self._watcher
 
     async def _stop_watching(self) -> None:
         if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-        if self._ended is not None:
-            self._ended.cancel()
+            await self._watcher.stop()
+
+    # ── Asking others ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Any = None,
+        *,
+        call_id: str | None = None,
+        message_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Call a tool that somebody who follows the task has, and wait for what it gives.
+
+        Published as ``llm.tool_call``; answered from anywhere with ``client.tool_result(task_id, call_id, …)``. The
+        answer that was taken is published as ``llm.tool_result``. Any number of calls may be open.
+
+        Args:
+            name: of the tool.
+            arguments: for it; any JSON.
+            call_id: of your own, e.g. the model's; a call that has been answered before under it, by an earlier run of
+                the task perhaps, gets that answer.
+            message_id: the message that the call belongs to.
+            timeout_s: how long to wait; None is until the task ends.
+
+        Raises:
+            ToolFailed: it was answered with an error. TimeoutError. TaskCancelled: the task has ended.
+            ValueError: a call of that id is open. Forbidden: the token may not read the task.
+        """
+        call_id = uuid4().hex if call_id is None else call_id
+        chat = Chat(self)
+        await chat.tool_call(call_id, name, arguments, message_id)
+        await self.flush()
+        async with asyncio.timeout(timeout_s):
+            answer = await self._watching().answer(call_id)
+        error = None if answer.get("error") is None else str(answer["error"])
+        await chat.tool_result(call_id, answer.get("result"), error=error)
+        if error is not None:
+            raise ToolFailed(call_id, name, error)
+        return answer.get("result")
 
     # ── What it says ───────────────────────────────────────────────────────────────────────────────────────────────
 

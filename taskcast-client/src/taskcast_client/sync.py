@@ -305,7 +305,7 @@ class SyncTextStream(_SyncIterator[str]):
 
 
 class SyncTaskRun:
-    """`TaskRun`, blocking; nothing but entering, leaving and ``flush`` waits for the network."""
+    """`TaskRun`, blocking; nothing but entering, leaving, ``flush`` and ``call_tool`` waits for the network."""
 
     def __init__(self, loop: Runner, run: TaskRun) -> None:
         self._loop, self._run = loop, run
@@ -363,6 +363,20 @@ class SyncTaskRun:
                 series_mode=series_mode,
                 series_acc_field=series_acc_field,
             )
+        )
+
+    def call_tool(
+        self,
+        name: str,
+        arguments: Any = None,
+        *,
+        call_id: str | None = None,
+        message_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Call a tool that somebody who follows the task has, and wait for its answer; see `TaskRun.call_tool`."""
+        return self._loop.run(
+            self._run.call_tool(name, arguments, call_id=call_id, message_id=message_id, timeout_s=timeout_s)
         )
 
     def flush(self) -> None:

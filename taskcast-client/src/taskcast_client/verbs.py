@@ -75,6 +75,8 @@ class Verbs:
     publish_events = Verb(calls.publish_events)
     publish_lines = Verb(calls.publish_lines)
     get_history = Verb(calls.get_history)
+    send_signal = Verb(calls.send_signal)
+    tool_result = Verb(calls.tool_result)
     export_task_archive = Verb(calls.export_task_archive)
     import_task_archive = Verb(calls.import_task_archive)
     release_task = Verb(calls.release_task)

@@ -7,7 +7,7 @@ event type          ``data``                                                 ser
 ``llm.text``        ``{delta}`` its text goes on                             accumulate, the message's id
 ``llm.reasoning``   ``{delta}`` what the model thinks                        accumulate, ``<message id>:reasoning``
 ``llm.tool_call``   ``{callId, name, arguments, messageId?}``
-``llm.tool_result`` ``{callId, result?, error?}``
+``llm.tool_result`` ``{callId, result?, error?}`` also folded from the signal that answers ``task.call_tool``
 ``llm.usage``       ``{inputTokens?, outputTokens?, totalTokens?, messageId?}``
 ``llm.card_status`` ``{cardStatus}`` how the card that shows it is to look   latest, ``card_status``
 ``llm.notice``      ``{text, level?}`` a word to the user, not of the model
@@ -26,7 +26,7 @@ from typing import Any, Literal, Protocol
 
 from attrs import define, field
 
-from taskcast_client.models import Envelope, Event, JsonObject, Level, SeriesMode
+from taskcast_client.models import TOOL_RESULT_SIGNAL, Envelope, Event, JsonObject, Level, SeriesMode, Signal
 from taskcast_client.texts import SeriesText
 
 MESSAGE = "llm.message"
@@ -216,6 +216,9 @@ class Conversation:
         if isinstance(event, Envelope) and event.is_gap:
             self._begin()
             return True
+        signal = Signal.of(event)
+        if signal is not None:
+            return self._apply_signal(signal)
         data = event.data if isinstance(event.data, dict) else {}
         if event.type == TEXT:
             self._message(event.series_id or FIRST_MESSAGE)._text.apply(event)
@@ -250,6 +253,14 @@ class Conversation:
             call.name, call.arguments = str(data.get("name", "")), data.get("arguments")
         else:
             call.result, call.error, call.is_answered = data.get("result"), data.get("error"), True
+
+    def _apply_signal(self, signal: Signal) -> bool:
+        """The answer to a call, before whoever called has taken it; other signals are not of this vocabulary."""
+        is_answer = signal.type == TOOL_RESULT_SIGNAL and isinstance(signal.data, dict)
+        if not is_answer or str(signal.data.get("callId")) not in self._calls:
+            return False
+        self._apply_tool(TOOL_RESULT, signal.data)
+        return True
 
     def _apply_fact(self, type: str, data: JsonObject) -> bool:
         if type == USAGE:

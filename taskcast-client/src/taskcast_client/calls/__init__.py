@@ -13,6 +13,7 @@ from taskcast_client.calls.server import (
     get_readiness,
     get_server_info,
 )
+from taskcast_client.calls.signals import send_signal, tool_result
 from taskcast_client.calls.tasks import (
     cancel_task,
     complete_task,
@@ -71,6 +72,8 @@ __all__ = [
     "release_task",
     "resolve_task",
     "send_heartbeat",
+    "send_signal",
     "set_worker_status",
+    "tool_result",
     "transition_task",
 ]
