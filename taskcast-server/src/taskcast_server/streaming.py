@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, Protocol
 
@@ -64,11 +64,24 @@ class EventStream:
         self._writing_since: float | None = None
         self._writer: asyncio.Task[Any] | None = None
 
-    async def run(self, *, lives_for_s: float | None = None, http_version: str = "1.1") -> None:
-        """Stream until the task has ended, the client is gone, or the time is over."""
+    @property
+    def was_stalled(self) -> bool:
+        """Whether it was cut off because its reader took nothing."""
+        return self._ended == "stalled"
+
+    async def run(
+        self,
+        *,
+        lives_for_s: float | None = None,
+        http_version: str = "1.1",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Stream until the task has ended, the client is gone, or the time is over; ``headers`` besides its own."""
         loop = asyncio.get_running_loop()
         self._writer = asyncio.current_task()
-        headers = [*HEADERS, (b"connection", b"keep-alive")] if http_version.startswith("1") else list(HEADERS)
+        headers = [*HEADERS, *headers]
+        if http_version.startswith("1"):
+            headers.append((b"connection", b"keep-alive"))
         watcher = loop.create_task(self._watch())
         self._wheel.add(self, None if lives_for_s is None else loop.time() + max(0.0, lives_for_s))
         try:
