@@ -151,16 +151,15 @@ class LogNames:
 
 
 def part_of(hole: Hole, start: int, stop: int) -> Hole:
-    """The part of a hole within [start, stop): its entries count at its end."""
+    """The part of a hole within [start, stop), the counts being those of the part."""
     first, last = max(hole.first, start), min(hole.last, stop - 1)
     if (first, last) == (hole.first, hole.last):
         return hole
-    has_end = last == hole.last
     return Hole(
         first, last,
         hole.first_timestamp if first < hole.last else hole.last_timestamp,
-        hole.last_timestamp if has_end else hole.first_timestamp,
-        hole.counts if has_end else {}, hole.cut_series, hole.lost_series,
+        hole.last_timestamp if last == hole.last else hole.first_timestamp,
+        hole.counts, hole.cut_series, hole.lost_series,
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ class Staging:
         for number, n in self._counts.items():
             yield ["HSET", f"{data}:n", number, n]
         yield self._task()
-        for suffix in ("l", "h", "d", "k", "n", "c", "s", "i"):
+        for suffix in ("l", "h", "d", "r", "k", "n", "c", "s", "i"):
             yield ["PEXPIRE", f"{data}:{suffix}", STAGED_FOR_MS]
         for number in range(len(copy.series)):
             yield ["PEXPIRE", f"{data}:x:{number}", STAGED_FOR_MS]
@@ -110,17 +110,17 @@ class Staging:
         self._counts[number] = self._counts.get(number, 0) + n
 
     def _items(self) -> Iterator[list[Argument]]:
-        data, first = self._data, self._copy.first_index
         for item in self._copy.items:
-            start, last = (item.index, item.index) if isinstance(item, Entry) else (item.first, item.last)
-            # Entries of a hole count at its end: a checkpoint inside says what there is before it.
-            for boundary in range(start + -start % SPAN, last + 1, SPAN):
-                if boundary > first:
-                    yield ["HSET", f"{data}:c", boundary, _packed(self._counts)]
             if isinstance(item, Entry):
+                yield from self._checkpoint(item.index)
                 yield from self._entry(item)
             else:
                 yield from self._hole(item)
+
+    def _checkpoint(self, index: int) -> Iterator[list[Argument]]:
+        """What stands before an index, where that is to be kept."""
+        if index % SPAN == 0 and index > self._copy.first_index:
+            yield ["HSET", f"{self._data}:c", index, _packed(self._counts)]
 
     def _entry(self, entry: Entry) -> Iterator[list[Argument]]:
         kind = (entry.type, entry.level)
@@ -163,7 +163,9 @@ class Staging:
 
     def _hole(self, hole: Hole) -> Iterator[list[Argument]]:
         counts = {self._number(kind): n for kind, n in hole.counts.items()}
-        for kind, n in hole.counts.items():
+        for first, n, kind in _stretches(hole):
+            yield from self._checkpoint(first)
+            yield ["ZADD", f"{self._data}:r", first, f"{first} {n} {self._number(kind)}"]
             self._count(kind, n)
         yield ["ZADD", f"{self._data}:h", hole.last, hole.last]
         fields = [hole.first, hole.first_timestamp, hole.last_timestamp, int(hole.cut_series), int(hole.lost_series)]
@@ -203,6 +205,17 @@ class Staging:
             if value is not None:
                 command += [name, value]
         return command
+
+
+def _stretches(hole: Hole) -> Iterator[tuple[int, int, Kind]]:
+    """First index, length and kind of what fills a hole: a copy does not tell the order, so kind after kind."""
+    first = hole.first
+    for kind, n in hole.counts.items():
+        end = min(first + n, hole.last + 1)
+        while first < end:
+            stop = min(end, first - first % SPAN + SPAN)
+            yield first, stop - first, kind
+            first = stop
 
 
 def _portion(steps: Iterator[list[Argument]]) -> list[list[Argument]]:

@@ -5,8 +5,8 @@
 --   B:wl:<kind>  leased timers   B:ld:<kind> / B:lh:<kind>  dirty lanes, waiting / held   B:r:<key>  kept replies
 --   B:v:<key>  reserved ids   B:x:<id>  tombstone   B:k:<id>  restore ticket   B:S:<generation>  staged task
 --   D:l  log (stream, ids index + 1)   D:h, D:d  holes by last index, their contents   D:k  kind -> number
---   D:n  number -> count   D:c  checkpoints   D:s  series   D:x:<number>  a series' text   D:i  given ids
---   D:q, D:Q  idempotency keys, their order   D:L  lanes
+--   D:r  removed entries by index   D:n  number -> count   D:c  checkpoints   D:s  series   D:i  given ids
+--   D:x:<number>  a series' text   D:q, D:Q  idempotency keys, their order   D:L  lanes
 --
 -- Optional arguments are '' or '=' and the value. Numbers beyond 14 digits must not be concatenated without `int`.
 local call = redis.call

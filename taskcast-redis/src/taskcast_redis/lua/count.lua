@@ -3,6 +3,7 @@
 local t, why = readable(KEYS[1], arg(), tonumber(opt()))
 if not t then return why end
 local before = math.min(math.max(num(), 0), t.li + 1)
+if before < t.fi then return {'not_retained', t.fi} end
 local visible = visible_kinds(t, take_view())
-local counts, looked = counts_before(t, math.max(before, t.fi))
+local counts, looked = counts_before(t, before)
 return {'done', total_of(visible, counts), looked}

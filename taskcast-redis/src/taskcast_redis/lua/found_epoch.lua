@@ -75,18 +75,16 @@ if floor < t.li then
     end
     call('XDEL', D .. ':l', unpack(ids))
   end
-  -- Holes behind the floor go; of one across it the front remains, with as many entries as it is long.
+  -- Holes behind the floor go; of one across it the front remains.
   local function cut_hole(h)
     hole_drop(t, h.last)
     if h.first > kept then
       add(lost_kinds, h.counts)
       return
     end
-    local left, counts = kept - h.first + 1, {}
+    local counts = counts_between(t, h.first, kept + 1)
     for kind, n in pairs(h.counts) do
-      counts[kind] = math.min(n, left)
-      left = left - counts[kind]
-      lost_kinds[kind] = (lost_kinds[kind] or 0) + n - counts[kind]
+      lost_kinds[kind] = (lost_kinds[kind] or 0) + n - (counts[kind] or 0)
     end
     hole_put(t, {first = h.first, last = kept, ft = h.ft, lt = h.ft, cut = h.cut, lost = h.lost, counts = counts})
   end
@@ -95,6 +93,7 @@ if floor < t.li then
     cut_hole(hole)
     hole = hole_from(t, kept + 1)
   end
+  cut_kinds(t, kept + 1)
   for kind, n in pairs(lost_kinds) do call('HINCRBY', D .. ':n', kind, -n) end
   local boundary = kept + 1 - (kept + 1) % SPAN + SPAN
   while boundary <= t.li do

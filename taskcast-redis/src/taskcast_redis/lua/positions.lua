@@ -1,5 +1,5 @@
 -- Filtered positions and holes. A checkpoint at every multiple of SPAN says how many entries of each kind stand before
--- it. A removed entry counts at the last index of its hole: where exactly it stood there is not kept.
+-- it. A removed entry counts where it stood: stretches of them are kept with their kind, none across a multiple of SPAN.
 local SPAN = 1000
 
 local function add(total, more)
@@ -33,6 +33,47 @@ local function hole_from(t, index)
   return last and hole_get(t, last)
 end
 
+-- First index, length and kind of a stretch of removed entries.
+local function stretch_of(text)
+  local first, n, kind = string.match(text, '^(%d+) (%d+) (%d+)$')
+  return tonumber(first), tonumber(n), tonumber(kind)
+end
+
+local function put_stretch(t, first, n, kind)
+  call('ZADD', t.data .. ':r', int(first), table.concat({int(first), int(n), int(kind)}, ' '))
+end
+
+-- The newest stretch of the same span that begins before an index.
+local function stretch_before(t, index)
+  return call('ZREVRANGEBYSCORE', t.data .. ':r', '(' .. int(index), int(index - index % SPAN), 'LIMIT', 0, 1)[1]
+end
+
+-- Keep of what kind removed entries were; the first ones may go on a stretch that is there.
+local function keep_kinds(t, stretches)
+  local one = stretches[1]
+  local before = one[1] % SPAN > 0 and stretch_before(t, one[1])
+  if before then
+    local first, n, kind = stretch_of(before)
+    if first + n == one[1] and kind == one[3] then
+      call('ZREM', t.data .. ':r', before)
+      one[1], one[2] = first, n + one[2]
+    end
+  end
+  for _, each in ipairs(stretches) do put_stretch(t, each[1], each[2], each[3]) end
+end
+
+-- Forget the removed entries from an index on.
+local function cut_kinds(t, stop)
+  call('ZREMRANGEBYSCORE', t.data .. ':r', int(stop), '+inf')
+  local before = stop % SPAN > 0 and stretch_before(t, stop)
+  if not before then return end
+  local first, n, kind = stretch_of(before)
+  if first + n > stop then
+    call('ZREM', t.data .. ':r', before)
+    put_stretch(t, first, stop - first, kind)
+  end
+end
+
 local function checkpoint(t, index)
   if index <= t.fi then
     local base = t.fi > 0 and call('HGET', t.data .. ':c', 'base')
@@ -50,10 +91,20 @@ local function counts_before(t, before)
     local kind = kind_of(fields_of(entry).m)
     counts[kind] = (counts[kind] or 0) + 1
   end
-  for _, last in ipairs(call('ZRANGEBYSCORE', t.data .. ':h', int(start), '(' .. int(before))) do
-    add(counts, hole_get(t, last).counts)
+  for _, text in ipairs(call('ZRANGEBYSCORE', t.data .. ':r', int(start), '(' .. int(before))) do
+    local first, n, kind = stretch_of(text)
+    counts[kind] = (counts[kind] or 0) + math.min(n, before - first)
   end
   return counts, #entries
+end
+
+-- How many entries of each kind stand, or stood, in [start, stop).
+local function counts_between(t, start, stop)
+  local counts = counts_before(t, stop)
+  for kind, n in pairs(counts_before(t, start)) do
+    counts[kind] = counts[kind] > n and counts[kind] - n or nil
+  end
+  return counts
 end
 
 local function write_checkpoint(t, index, counts)
@@ -61,11 +112,11 @@ local function write_checkpoint(t, index, counts)
 end
 
 local function put_run(t, run)
-  local settled = run.first  -- checkpoints up to here are as they have to be
+  keep_kinds(t, run.stretches)
   local left = call('ZSCORE', t.data .. ':h', int(run.first - 1)) and hole_get(t, run.first - 1)
   if left then
     hole_drop(t, left.last)
-    settled, run.first, run.ft = left.last, left.first, left.ft
+    run.first, run.ft = left.first, left.ft
     add(run.counts, left.counts)
     run.cut, run.lost = math.max(run.cut, left.cut), math.max(run.lost, left.lost)
   end
@@ -77,15 +128,6 @@ local function put_run(t, run)
     run.cut, run.lost = math.max(run.cut, right.cut), math.max(run.lost, right.lost)
   end
   hole_put(t, run)
-  -- Entries of a hole count at its end: a checkpoint inside says what there is before the hole.
-  local boundary = settled - settled % SPAN + SPAN
-  if boundary <= run.last then
-    local counts = counts_before(t, run.first)
-    while boundary <= run.last do
-      if boundary > t.fi then write_checkpoint(t, boundary, counts) end
-      boundary = boundary + SPAN
-    end
-  end
 end
 
 -- Put holes where these entries, in index order, have been: {index, time, kind, cut, lost}.
@@ -96,7 +138,10 @@ local function dig(t, removed)
       put_run(t, run)
       run = nil
     end
-    if not run then run = {first = one[1], ft = one[2], counts = {}, cut = 0, lost = 0} end
+    if not run then run = {first = one[1], ft = one[2], counts = {}, cut = 0, lost = 0, stretches = {}} end
+    local newest = run.stretches[#run.stretches]
+    if newest and newest[3] == one[3] and one[1] % SPAN > 0 then newest[2] = newest[2] + 1
+    else run.stretches[#run.stretches + 1] = {one[1], 1, one[3]} end
     run.last, run.lt = one[1], one[2]
     run.counts[one[3]] = (run.counts[one[3]] or 0) + 1
     run.cut, run.lost = math.max(run.cut, one[4]), math.max(run.lost, one[5])

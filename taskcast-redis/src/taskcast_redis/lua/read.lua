@@ -1,5 +1,6 @@
 -- A stretch of a log. KEYS[1]: tag. ARGV: id, epoch, after, before or '', limit, bytes, reverse.
--- Reply: {'done', epoch, last index, segments, start, stop, kinds, entries, holes}; the page covers [start, stop).
+-- Reply: {'done', epoch, last index, segments, start, stop, kinds, entries, holes}; the page covers [start, stop),
+-- and the counts of a hole that reaches beyond are those of the part inside.
 local PORTION = 128
 
 local base, id, epoch = KEYS[1], arg(), tonumber(opt())
@@ -50,6 +51,9 @@ local holes = {}
 for _, last in ipairs(lasts) do
   local h = hole_get(t, last)
   if h.first >= stop then break end
+  if h.first < start or h.last >= stop then
+    h.counts = counts_between(t, math.max(h.first, start), math.min(h.last + 1, stop))
+  end
   holes[#holes + 1] = {h.first, h.last, h.ft, h.lt, h.cut, h.lost, flat(h.counts)}
 end
 return {'done', t.ep, t.li, t.seg, start, stop, call('HGETALL', t.data .. ':k'), entries, holes}

@@ -10,7 +10,7 @@ if wanted < 0 or total_of(visible, totals(t)) <= wanted then return {'done', -1,
 local start, seen = t.fi, 0
 local _, base_counts = checkpoint(t, t.fi)
 seen = total_of(visible, base_counts)
-if seen > wanted then return {'done', t.fi, 0} end
+if seen > wanted then return {'not_retained', t.fi} end
 local low, high = math.floor(t.fi / SPAN) + 1, math.floor(t.li / SPAN)
 while low <= high do
   local middle = math.floor((low + high) / 2)
@@ -24,18 +24,20 @@ while low <= high do
 end
 
 local entries = call('XRANGE', t.data .. ':l', entry_id(start), '+', 'COUNT', SPAN)
-local lasts = call('ZRANGEBYSCORE', t.data .. ':h', int(start), '+inf', 'LIMIT', 0, SPAN + 1)
-local e, h, looked = 1, 1, 0
-while e <= #entries or h <= #lasts do
-  local index = entries[e] and index_of(entries[e]) or math.huge
-  local hole = lasts[h] and tonumber(lasts[h]) or math.huge
-  if index < hole then
-    if visible[kind_of(fields_of(entries[e]).m)] then seen = seen + 1 end
+local removed = call('ZRANGEBYSCORE', t.data .. ':r', int(start), '+inf', 'LIMIT', 0, SPAN)
+local e, r, looked = 1, 1, 0
+while e <= #entries or r <= #removed do
+  local index, n, kind = math.huge, 1, nil
+  if removed[r] then index, n, kind = stretch_of(removed[r]) end
+  if entries[e] and index_of(entries[e]) < index then
+    index, n, kind = index_of(entries[e]), 1, kind_of(fields_of(entries[e]).m)
     e, looked = e + 1, looked + 1
   else
-    seen = seen + total_of(visible, hole_get(t, hole).counts)
-    index, h = hole, h + 1
+    r = r + 1
   end
-  if seen > wanted then return {'done', index, looked} end
+  if visible[kind] then
+    if seen + n > wanted then return {'done', index + wanted - seen, looked} end
+    seen = seen + n
+  end
 end
 return {'done', t.li, looked}

@@ -15,4 +15,5 @@ while low < high do
   local middle = math.ceil((low + high) / 2)
   if time_at(middle) <= wanted then low = middle else high = middle - 1 end
 end
+if low < t.fi and t.fi > 0 then return {'not_retained', t.fi} end
 return {'done', low}

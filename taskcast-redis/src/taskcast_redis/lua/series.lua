@@ -27,7 +27,7 @@ end
 -- Every key of one copy of a log.
 local function data_keys(data)
   local keys = {}
-  for _, suffix in ipairs({'l', 'h', 'd', 'k', 'n', 'c', 's', 'i', 'q', 'Q', 'L'}) do
+  for _, suffix in ipairs({'l', 'h', 'd', 'r', 'k', 'n', 'c', 's', 'i', 'q', 'Q', 'L'}) do
     keys[#keys + 1] = data .. ':' .. suffix
   end
   for _, packed in ipairs(call('HVALS', data .. ':s')) do
