@@ -11,6 +11,7 @@ from taskcast_core.testing.loading import LoadCases
 from taskcast_core.testing.model import ModelCases
 from taskcast_core.testing.payloads import PayloadCases
 from taskcast_core.testing.reading import PositionCases, ReadCases
+from taskcast_core.testing.removed import RemovedCases
 from taskcast_core.testing.series import HoleCases, SeriesCases
 from taskcast_core.testing.trimming import TrimCases
 
@@ -26,6 +27,7 @@ class TaskLogContract(
     SeriesCases,
     HoleCases,
     TrimCases,
+    RemovedCases,
     KeyCases,
     EpochCases,
     DeletionCases,
