@@ -15,6 +15,7 @@ from taskcast_server.auth.admin import open_admin_desk
 from taskcast_server.auth.assembly import jwt_options, open_authenticator
 from taskcast_server.auth.options import AccessOptions, AuthOptions
 from taskcast_server.auth.tickets import TicketOffice, ticket_secret
+from taskcast_server.observing import enter_observers
 from taskcast_server.options import LimitOptions
 from taskcast_server.services import Check, Services
 from taskcast_server.webhooks.follower import WebhookFollower
@@ -45,7 +46,8 @@ async def open_services(config: Config, plugins: Plugins) -> AsyncIterator[Servi
     auth, access = config.section(AuthOptions), config.section(AccessOptions)
     async with AsyncExitStack() as stack:
         webhooks = await stack.enter_async_context(WebhookFollower(config.section(WebhookOptions)))
-        engine = await stack.enter_async_context(open_engine(config, plugins, handlers=[webhooks]))
+        observers = await enter_observers(stack, config, plugins)
+        engine = await stack.enter_async_context(open_engine(config, plugins, hooks=observers, handlers=[webhooks]))
         authenticator = await stack.enter_async_context(open_authenticator(config, plugins))
         jwt = jwt_options(auth)
         yield Services(
