@@ -1,25 +1,34 @@
-"""PostgreSQL for Taskcast: the long-term archive of tasks and events."""
+"""PostgreSQL for Taskcast: the long-term archive of tasks and events.
 
-from __future__ import annotations
+The names below are imported when they are first used: a server that discovers this plugin and does not use it must not
+load a database driver.
+"""
 
-from attrs import evolve
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from taskcast_postgres.database import Pool
-from taskcast_postgres.layout import LayoutError, migrate
-from taskcast_postgres.options import PostgresOptions
-from taskcast_postgres.store import PostgresLongTermStore
+if TYPE_CHECKING:
+    from taskcast_postgres.adapters import create_postgres_adapter
+    from taskcast_postgres.layout import LayoutError, migrate
+    from taskcast_postgres.options import PostgresOptions
+    from taskcast_postgres.store import PostgresLongTermStore
+
+_HOME_OF = {
+    "LayoutError": "layout",
+    "PostgresLongTermStore": "store",
+    "PostgresOptions": "options",
+    "create_postgres_adapter": "adapters",
+    "migrate": "layout",
+}
 
 __all__ = ["LayoutError", "PostgresLongTermStore", "PostgresOptions", "create_postgres_adapter", "migrate"]
 
 
-def create_postgres_adapter(where: str | Pool, options: PostgresOptions | None = None) -> PostgresLongTermStore:
-    """A long-term store, to be entered with ``async with``.
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
 
-    Args:
-        where: a URL; or an open ``psycopg_pool.AsyncConnectionPool`` of the caller's, which is used and never closed.
-        options: everything but the URL.
-    """
-    options = options or PostgresOptions()
-    if isinstance(where, str):
-        return PostgresLongTermStore(evolve(options, url=where))
-    return PostgresLongTermStore(options, where)
+
+def __dir__() -> list[str]:
+    return __all__

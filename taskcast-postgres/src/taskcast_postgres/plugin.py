@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from psycopg.conninfo import conninfo_to_dict
-
 from taskcast_core.errors import TaskcastError
 from taskcast_core.hookspecs import hookimpl
 from taskcast_core.registry import Registry
@@ -68,6 +66,8 @@ def open_migrations(options: PostgresOptions) -> AbstractAsyncContextManager[Mig
 
 def address(url: str) -> str:
     """Where a URL leads, without credentials."""
+    from psycopg.conninfo import conninfo_to_dict
+
     parts = conninfo_to_dict(url)
     host, port, name = parts.get("host", "localhost"), parts.get("port"), parts.get("dbname", "")
     return f"postgresql://{host}{f':{port}' if port else ''}/{name}"

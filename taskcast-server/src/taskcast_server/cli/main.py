@@ -5,41 +5,40 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
 
 from taskcast_core.errors import TaskcastError
-from taskcast_server.cli import (
-    backup,
-    config,
-    doctor,
-    init,
-    logs,
-    migrate,
-    nodes,
-    plugins,
-    run,
-    start,
-    tasks,
-    token,
-    workers,
-)
-from taskcast_server.cli import transfer as archives
 from taskcast_server.cli.output import CliError, remark
 
 DEFAULT_COMMAND = "start"
 _OF_THE_PROGRAM = frozenset({"--help", "-h", "--version", "--install-completion", "--show-completion"})
 
-app = typer.Typer(
-    name="taskcast",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-    epilog="Without a command, the server is started; see `taskcast start --help`.",
-)
+COMMANDS = {
+    "start": "start:start",
+    "init": "init:init",
+    "config": "config:app",
+    "plugins": "plugins:plugins",
+    "migrate": "migrate:migrate",
+    "token": "token:token",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "node": "nodes:app",
+    "ping": "doctor:ping",
+    "doctor": "doctor:doctor",
+    "tasks": "tasks:app",
+    "workers": "workers:app",
+    "logs": "logs:logs",
+    "tail": "logs:tail",
+    "run": "run:run",
+    "export": "transfer:export_archives",
+    "import": "transfer:import_archives",
+}
+"""Where each command is: a function, or an application with commands of its own."""
 
 
 def _tell_version(wanted: bool) -> None:
@@ -48,8 +47,7 @@ def _tell_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def taskcast(
+def _taskcast(
     show_version: Annotated[
         bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
     ] = False,
@@ -57,30 +55,34 @@ def taskcast(
     """Run a Taskcast server, and talk to one."""
 
 
-app.command("start")(start.start)
-app.command("init")(init.init)
-app.add_typer(config.app)
-app.command("plugins")(plugins.plugins)
-app.command("migrate")(migrate.migrate)
-app.command("token")(token.token)
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
-app.add_typer(nodes.app)
-app.command("ping")(doctor.ping)
-app.command("doctor")(doctor.doctor)
-app.add_typer(tasks.app)
-app.add_typer(workers.app)
-app.command("logs")(logs.logs)
-app.command("tail")(logs.tail)
-app.command("run", context_settings=run.CONTEXT)(run.run)
-app.command("export")(archives.export_archives)
-app.command("import")(archives.import_archives)
+def program(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The program with these commands; one that is about to be run needs none of the others loaded."""
+    app = typer.Typer(
+        name="taskcast",
+        callback=_taskcast,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+        epilog="Without a command, the server is started; see `taskcast start --help`.",
+    )
+    for name in names:
+        module_name, _, attribute = COMMANDS[name].partition(":")
+        module = import_module(f"taskcast_server.cli.{module_name}")
+        command = getattr(module, attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name, context_settings=getattr(module, "CONTEXT", None))(command)
+    return app
 
 
 def main() -> NoReturn:
     """Run the command line; the entry point of the `taskcast` script."""
     try:
-        app(with_default_command(sys.argv[1:], is_completing="_TASKCAST_COMPLETE" in os.environ))
+        arguments = with_default_command(sys.argv[1:], is_completing="_TASKCAST_COMPLETE" in os.environ)
+        named = [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS
+        program(named)(arguments)
         status: object = 0
     except SystemExit as error:
         status = error.code
