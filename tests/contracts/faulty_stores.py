@@ -37,7 +37,7 @@ from taskcast_core.contracts import (
     TimerKind,
     TrimRule,
 )
-from taskcast_core.entries import Entry
+from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import TicketRefused
 from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
@@ -49,9 +49,11 @@ from taskcast_core.testing.deletion import DeletionCases
 from taskcast_core.testing.epochs import EpochCases
 from taskcast_core.testing.followers import LeaseCases, MarkCases, WaitingCases
 from taskcast_core.testing.keys import KeyCases
+from taskcast_core.testing.making import holes_of
 from taskcast_core.testing.model import ModelCases
 from taskcast_core.testing.payloads import PayloadCases
 from taskcast_core.testing.reading import PositionCases, ReadCases
+from taskcast_core.testing.removed import RemovedCases
 from taskcast_core.testing.series import HoleCases, SeriesCases
 from taskcast_core.testing.trimming import TrimCases
 from taskcast_core.testing.workers import SlotCases
@@ -72,7 +74,9 @@ class _OfMemory(Contract):
             yield store
 
 
-class TestFlawless(_OfMemory, CreateCases, CommitCases, GuardCases, KeyCases, HoleCases, TrimCases, RestoreCases):
+class TestFlawless(
+    _OfMemory, CreateCases, CommitCases, GuardCases, KeyCases, HoleCases, RemovedCases, TrimCases, RestoreCases
+):
     pass
 
 
@@ -134,6 +138,27 @@ class TestUncountedHole(_OfMemory, PositionCases):
 
 class TestUncountedHoleInModel(_OfMemory, ModelCases):
     make = UncountedHole
+
+
+class MovedInHole(MemoryShortTermStore):
+    """Counts what was removed at the end of its hole: right at every edge, until a hole grows around a reader."""
+
+    async def count(self, task_id: str, view: View, before: int, *, epoch: int | None = None) -> int:
+        page = await super().read(task_id, epoch=epoch, limit=10**6)
+        around = (hole for hole in holes_of(page.items) if hole.first < before <= hole.last)
+        return await super().count(task_id, view, next((hole.first for hole in around), before), epoch=epoch)
+
+    async def read(self, task_id: str, **where: Any) -> Page:
+        page = await super().read(task_id, **where)
+        whole = {hole.last: hole.counts for hole in holes_of((await super().read(task_id, limit=10**6)).items)}
+        moved = [
+            evolve(each, counts=whole.get(each.last, {})) if isinstance(each, Hole) else each for each in page.items
+        ]
+        return evolve(page, items=tuple(moved))
+
+
+class TestMovedInHole(_OfMemory, RemovedCases):
+    make = MovedInHole
 
 
 class HiddenHole(MemoryShortTermStore):
