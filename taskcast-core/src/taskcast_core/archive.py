@@ -1,4 +1,4 @@
-"""Between hot and cold: the archiver follows every log into the long-term store; release and restore move tasks.
+"""Between hot and cold: release and restore move tasks.
 
 Nothing leaves the hot store before the durable copy covers it, and nothing comes back but under a ticket (design,
 section 4). At every point in between one of the two copies is whole, so a crash leaves nothing to repair but a lease to
@@ -10,36 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Literal
 
 from attrs import evolve, frozen
 
-from taskcast_core.backoff import Backoff, delay_s
+from taskcast_core.backoff import Backoff
 from taskcast_core.contracts.cold import Cold
-from taskcast_core.contracts.followers import Dirty, FollowerKind, Followers
-from taskcast_core.contracts.long_term import ArchiveBatch, LongTermStore, Watermark
-from taskcast_core.contracts.task_log import LogCopy, Segment, SeriesCopy, Stored, TaskLog
-from taskcast_core.entries import Entry, Hole
+from taskcast_core.contracts.followers import Followers
+from taskcast_core.contracts.listing import ListQuery
+from taskcast_core.contracts.long_term import LongTermStore, Watermark
+from taskcast_core.contracts.task_log import Held, LogCopy, Segment, TaskLog
 from taskcast_core.errors import (
     StorageBusy,
-    StorageIntegrityError,
     StoragePreconditionFailed,
-    StoreUnavailable,
     TaskDeleting,
     TaskExists,
     TaskNotFound,
     TicketRefused,
 )
-from taskcast_core.followers import Host, Progress
 from taskcast_core.ids import new_salt
+from taskcast_core.states import LIVE
 
 _log = logging.getLogger(__name__)
 
-GROUP = 64
-"""Batches that travel to the long-term store in one transaction, at most."""
-DISAGREEMENT_S = 60.0
-"""So long is a log left alone that contradicts its archive."""
+REBUILT_AT_ONCE = 16
+"""Tasks that a rebuild brings back side by side."""
 
 
 @frozen
@@ -48,10 +43,12 @@ class ArchiveSettings:
 
     Attributes:
         keep_last: so many of a task's newest items come back to the hot store with it.
+        keep_hot: about so many of the newest archived entries of every task stay in the hot store; None: all of them.
         lease_ms: how long one restore may take. patience_s: how long a caller waits for somebody else's restore.
     """
 
     keep_last: int = 1000
+    keep_hot: int | None = 10_000
     lease_ms: int = 30_000
     patience_s: float = 10.0
 
@@ -66,69 +63,16 @@ class Released:
     released: bool
 
 
-class Archiver:
-    """The ``archive`` follower. What several lanes want to write at one time is one transaction."""
+@frozen
+class Rebuilt:
+    """What a rebuild found: live tasks that it brought back, that were there, that had been released, and those that
+    others were bringing back without an end.
+    """
 
-    kind: FollowerKind = "archive"
-
-    def __init__(self, log: TaskLog, cold: LongTermStore) -> None:
-        self._log, self._cold = log, cold
-        self._queue: list[tuple[ArchiveBatch, asyncio.Future[None]]] = []
-        self._writer: asyncio.Task[None] | None = None
-
-    def attach(self, host: Host) -> None:
-        """See Handler; everything that is needed came with the constructor."""
-
-    async def handle(self, dirty: Dirty, stored: Stored | None, items: Sequence[Entry | Hole]) -> Progress:
-        """See Handler. A deleted task has been deleted from the long-term store, too: there is nothing to write."""
-        last = _last_of(items[-1]) if items else dirty.cursor
-        if stored is not None:
-            states = (await self._log.series(dirty.task_id, epoch=dirty.epoch)).states
-            series = tuple(SeriesCopy(name, state) for name, state in states.items() if state.last_index <= last)
-            batch = ArchiveBatch(dirty.task_id, stored.record, stored.rev, stored.segments, tuple(items), series)
-            try:
-                await self._write(batch)
-            except StoreUnavailable as error:
-                return self._later(dirty, delay_s(dirty.attempt + 1, first_s=0.5, most_s=5.0), error)
-            except StorageIntegrityError as error:
-                # The hot log is not what was archived: it was lost and grew anew with nobody there to notice. Nothing
-                # is thrown away on either side; somebody has to decide.
-                return self._later(dirty, DISAGREEMENT_S, error)
-        return Progress(last)
-
-    def _later(self, dirty: Dirty, wait_s: float, error: Exception) -> Progress:
-        _log.warning("archiving %s waits: %s", dirty.task_id, error)
-        return Progress(dirty.cursor, dirty.attempt + 1, self._log.now_ms() + round(wait_s * 1000))
-
-    async def _write(self, batch: ArchiveBatch) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((batch, done))
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.get_running_loop().create_task(self._drain())
-        await done
-
-    async def _drain(self) -> None:
-        while self._queue:
-            group, self._queue = self._queue[:GROUP], self._queue[GROUP:]
-            try:
-                await self._cold.write([batch for batch, _ in group])
-            except Exception:  # noqa: BLE001 - each batch is tried alone, so that only the guilty one fails
-                for batch, done in group:
-                    await self._write_alone(batch, done)
-            else:
-                for _, done in group:
-                    if not done.done():
-                        done.set_result(None)
-
-    async def _write_alone(self, batch: ArchiveBatch, done: asyncio.Future[None]) -> None:
-        try:
-            await self._cold.write([batch])
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits for this batch
-            if not done.done():
-                done.set_exception(error)
-        else:
-            if not done.done():
-                done.set_result(None)
+    restored: int = 0
+    there: int = 0
+    released: int = 0
+    busy: int = 0
 
 
 class HotCold:
@@ -157,12 +101,45 @@ class HotCold:
         if max(stored.last_timestamp, stored.task.updated_at) > inactive_since:
             raise StoragePreconditionFailed("the task was active since then")
         mark = Watermark(stored.epoch, stored.last_index, stored.rev)
-        if not await self._followers.has_passed(task_id) or not await self._cold.set_state(task_id, mark, "cold"):
+        if not await self._followers.has_passed(task_id) or not await self._say_cold(task_id, mark):
             raise StorageBusy(f"task {task_id} is not archived completely yet")
         if not await self._hot.release(task_id, mark.epoch, mark.last_index, mark.rev):
             await self._cold.set_state(task_id, evolve(mark, state="cold"), "hot")
             raise StorageBusy(f"task {task_id} has changed meanwhile")
         return Released(task_id, "cold", mark.last_index, released=True)
+
+    async def _say_cold(self, task_id: str, mark: Watermark) -> bool:
+        """Whether the cold row says *cold* now; somebody who did not end may have said so before."""
+        if await self._cold.set_state(task_id, mark, "cold"):
+            return True
+        return await self._cold.watermark(task_id) == evolve(mark, state="cold")
+
+    async def rebuild(self) -> Rebuilt:
+        """Bring every live task back that the hot store has lost; those that were released stay where they are."""
+        query, done = ListQuery(statuses=LIVE, limit=REBUILT_AT_ONCE), Rebuilt()
+        while True:
+            page = await self._cold.list(query)
+            heads = await self._log.heads([Held(task.id, -1) for task in page.tasks])
+            missing = [task.id for task, head in zip(page.tasks, heads, strict=True) if head is None]
+            marks = await asyncio.gather(*map(self._cold.watermark, missing))
+            lost = [task_id for task_id, mark in zip(missing, marks, strict=True) if mark and mark.state == "hot"]
+            restored = sum(await asyncio.gather(*map(self._bring_back, lost)))
+            done = Rebuilt(
+                done.restored + restored,
+                done.there + len(page.tasks) - len(missing),
+                done.released + len(missing) - len(lost),
+                done.busy + len(lost) - restored,
+            )
+            if page.next_cursor is None:
+                return done
+            query = evolve(query, cursor=page.next_cursor)
+
+    async def _bring_back(self, task_id: str) -> bool:
+        try:
+            return await self.restore(task_id)
+        except StorageBusy as busy:
+            _log.warning("%s", busy)
+            return False
 
     async def restore(self, task_id: str) -> bool:
         """Bring a task back to the hot store; True when there is an open hot copy then, False when there is no task.
@@ -199,7 +176,7 @@ class HotCold:
         if mark.state == "hot":
             # The cold row says that there is a hot copy, and there is none: it was lost with what it had beyond this.
             _log.warning("hot copy of %s was lost; it goes on from its archive", task_id)
-            copy = _in_new_epoch(copy)
+            copy = in_new_epoch(copy)
         await self._hot.restore(ticket, copy)
         if mark.state == "cold" and not await self._cold.set_state(task_id, mark, "hot"):
             return False  # the durable copy has moved on: begin again
@@ -207,11 +184,7 @@ class HotCold:
         return True
 
 
-def _in_new_epoch(copy: LogCopy) -> LogCopy:
-    """What is left of a lost log: later entries, and so later ids, are of another epoch."""
-    newest = copy.segments[-1]
-    return evolve(copy, segments=(*copy.segments, Segment(copy.last_index + 1, newest.epoch + 1, new_salt())))
-
-
-def _last_of(item: Entry | Hole) -> int:
-    return item.index if isinstance(item, Entry) else item.last
+def in_new_epoch(copy: LogCopy, beyond: int = 0) -> LogCopy:
+    """What is left of a lost log: later entries, and so later ids, are of another epoch (behind ``beyond``)."""
+    epoch = max(copy.segments[-1].epoch, beyond) + 1
+    return evolve(copy, segments=(*copy.segments, Segment(copy.last_index + 1, epoch, new_salt())))

@@ -12,13 +12,14 @@ from typing import Any, Self, TypeVar, overload
 from attrs import evolve
 
 from taskcast_core import states, transfer, wire
-from taskcast_core.archive import Archiver, HotCold, Released
+from taskcast_core.archive import HotCold, Rebuilt, Released
+from taskcast_core.archiver import Archiver
 from taskcast_core.backoff import Backoff
 from taskcast_core.callbacks import OnDone, OnError, OnEvent, Unsubscribe, follow_with_callbacks
 from taskcast_core.clock import Clock
 from taskcast_core.commits import Commits
 from taskcast_core.contracts.broadcast import Broadcast
-from taskcast_core.contracts.followers import Due
+from taskcast_core.contracts.followers import Backlog, Due
 from taskcast_core.contracts.hot_store import ShortTermStore, is_cold_capable
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.log_reader import LogReader
@@ -46,9 +47,10 @@ from taskcast_core.history import History, read_history
 from taskcast_core.hub import Hub
 from taskcast_core.ids import new_ulid
 from taskcast_core.inputs import as_model, check_positive, check_task_input
-from taskcast_core.instruments import NONE, Instruments
+from taskcast_core.instruments import Instruments
 from taskcast_core.lifecycle import Compute, Lifecycle
 from taskcast_core.log_events import tell_storage
+from taskcast_core.meters import Meters
 from taskcast_core.models import (
     BlockedRequest,
     Cursor,
@@ -91,7 +93,7 @@ class TaskEngine:
     Args:
         hooks: lifecycle observers: objects with methods named like hooks, or what ``Plugins`` collected.
         handlers: followers of the log to run, e.g. the server's webhook deliverer.
-        instruments: what it is measured and traced with.
+        instruments: what it is measured and traced with; None counts, and records no spans.
     """
 
     def __init__(
@@ -104,10 +106,10 @@ class TaskEngine:
         handlers: Sequence[Handler] = (),
         settings: EngineSettings | None = None,
         clock: Clock | None = None,
-        instruments: Instruments = NONE,
+        instruments: Instruments | None = None,
     ) -> None:
         self.settings = settings or EngineSettings()
-        self.instruments = instruments
+        self.instruments = instruments = instruments or Instruments(Meters())
         self.store, self.long_term_store, self.broadcast = short_term_store, long_term_store, broadcast
         self.observers = Observers.of(hooks)
         self._clock = clock or Clock()
@@ -115,7 +117,9 @@ class TaskEngine:
         self.reader: LogReader = short_term_store
         if long_term_store is not None:
             self.reader = TieredReader(short_term_store, long_term_store)
-            handlers = (Archiver(short_term_store, long_term_store), *handlers)
+            takes_copies = short_term_store if is_cold_capable(short_term_store) else None
+            archiver = Archiver(short_term_store, long_term_store, takes_copies, self.settings.archive)
+            handlers = (archiver, *handlers)
         self._hot_cold = self._between_tiers()
         self.hub = Hub(short_term_store, self.reader, broadcast, self._stored, self.settings.hub)
         self.hub.meters = instruments.meters
@@ -572,6 +576,25 @@ class TaskEngine:
             if self.observers.task_released:
                 self.observers.task_released(task_id=task_id)
         return released
+
+    async def rebuild(self) -> Rebuilt:
+        """Bring every live task back that the hot store has lost (it was emptied, or is another one) at once.
+
+        Each goes on from its durable copy, in a new epoch. Without this they come back one by one, when written to.
+
+        Raises:
+            StorageReleaseUnsupported: no long-term store, or a hot one that cannot take tasks in.
+        """
+        if self._hot_cold is None:
+            raise StorageReleaseUnsupported("the configured stores cannot bring tasks back")
+        return await self._hot_cold.rebuild()
+
+    async def archive_lag(self) -> Backlog | None:
+        """How far the long-term store is behind: lanes (tasks), events, and the age of the oldest mark in ms.
+
+        None without a long-term store. May be slightly old; one cheap call of the hot store.
+        """
+        return None if self.long_term_store is None else await self.store.backlog("archive")
 
     # ── Inside ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -21,6 +21,7 @@ from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.task_log import Stored, TaskLog
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, NotHot, StoreUnavailable, TicketRefused
+from taskcast_core.instruments import Instruments
 from taskcast_core.observers import Observers
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,10 @@ class Host(Protocol):
     def observers(self) -> Observers:
         """Whom to tell of what goes wrong."""
 
+    @property
+    def instruments(self) -> Instruments:
+        """What it is measured and traced with."""
+
     def now_ms(self) -> int:
         """The store's time."""
 
@@ -77,11 +82,13 @@ class FollowerSettings:
 
     Attributes:
         poll_s: how often it looks for lanes that other processes marked. lanes: worked on at once. page: items read.
+        turn: pages of one lane before its place is kept and others have their turn.
     """
 
     poll_s: float = 1.0
     lanes: int = 32
     page: int = 200
+    turn: int = 10
     lease_ms: int = 10_000
 
 
@@ -183,7 +190,7 @@ class Follower:
                     await self._followers.renew(dirty, self.settings.lease_ms)
 
     async def _follow(self, dirty: Dirty) -> None:
-        while True:
+        for _ in range(self.settings.turn):
             stored = None if dirty.deleted else await self._log.get(dirty.task_id)
             try:
                 page = await self._reader.read(
@@ -201,3 +208,4 @@ class Follower:
                 await self._followers.ack(dirty, dirty.cursor, rev)
                 return
             await self._followers.renew(dirty, self.settings.lease_ms)
+        await self._followers.defer(dirty, dirty.cursor, 0, self._log.now_ms())

@@ -6,7 +6,7 @@ from attrs import evolve
 
 from taskcast_core.contracts.cold import RestoreTicket
 from taskcast_core.contracts.task_log import LogCopy, Segment, Stored
-from taskcast_core.errors import TaskDeleting, TaskExists, TicketRefused
+from taskcast_core.errors import EpochChanged, NotHot, TaskDeleting, TaskExists, TicketRefused
 from taskcast_core.ids import new_salt, new_ulid
 from taskcast_redis.codec import stored_of
 from taskcast_redis.connection import Argument, RedisConnection
@@ -38,6 +38,23 @@ class Copies:
         if reply[0] == b"deleting":
             raise TaskDeleting(task_id)
         return stored_of(reply[1])
+
+    async def shed(self, task_id: str, epoch: int, before: int, limit: int) -> int:
+        """See Cold."""
+        tag = self._connection.keys.of(task_id)
+        what, *facts = await self._connection.run("shed", [tag], [pack(task_id), epoch, before, limit])
+        if what == b"not_hot":
+            raise NotHot(task_id)
+        if what == b"epoch":
+            raise EpochChanged(task_id, facts[0])
+        return int(facts[0])
+
+    async def replace(self, task_id: str, epoch: int, copy: LogCopy) -> Stored | None:
+        """See Cold."""
+        tag = self._connection.keys.of(task_id)
+        generation = await self._stage(tag, copy)
+        reply = await self._connection.run_and_wait("replace", [tag], [pack(task_id), epoch, generation])
+        return None if reply is None else stored_of(reply)
 
     async def release(self, task_id: str, epoch: int, last_index: int, rev: int) -> bool:
         """See Cold."""

@@ -223,6 +223,14 @@ class RedisShortTermStore:
 
     # ── Cold ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def shed(self, task_id: str, epoch: int, before: int, limit: int = 2_000) -> int:
+        """See Cold."""
+        return await self._copies.shed(task_id, epoch, before, limit)
+
+    async def replace(self, task_id: str, epoch: int, copy: LogCopy) -> Stored | None:
+        """See Cold."""
+        return await self._copies.replace(task_id, epoch, copy)
+
     async def release(self, task_id: str, epoch: int, last_index: int, rev: int) -> bool:
         """See Cold."""
         return await self._copies.release(task_id, epoch, last_index, rev)

@@ -99,8 +99,8 @@ class MemoryLog:
                 rope.append(part.text)
 
     def _remove(self, index: int, *, cut_series: bool = False, lost_series: bool = False) -> None:
-        """Put a hole where an entry is (no-op where none is)."""
-        entry = self._entries[index - self._first]
+        """Put a hole where an entry is (no-op where none is, or where the cold copy has it)."""
+        entry = self._entry(index)
         if entry is None:
             return
         self._entries[index - self._first] = None
@@ -144,15 +144,41 @@ class MemoryLog:
         gone = {entry.index for entry in doomed}
         return losing - _series_of(e for e in self._entries if e is not None and e.index not in gone)
 
+    def shed(self, before: int, ceiling: int, limit: int) -> int:
+        """See Cold.shed; ``ceiling``: newest index that every lane has passed."""
+        end = min(before, ceiling + 1)
+        cut = min(end, self._first + limit)
+        at = bisect_left(self._holes, cut, key=lambda hole: hole.last)
+        if at < len(self._holes) and (hole := self._holes[at]).first < cut:
+            cut = hole.last + 1 if hole.last < end else hole.first
+        if cut <= self._first:
+            return self._first
+        for kind, indexes in self._kinds.items():
+            if n := bisect_left(indexes, cut):
+                self._base_counts[kind] = self._base_counts.get(kind, 0) + n
+                del indexes[:n]
+        del self._entries[: cut - self._first], self._times[: cut - self._first]
+        self._holes = [hole for hole in self._holes if hole.last >= cut]
+        self._given_ids = {given_id: index for given_id, index in self._given_ids.items() if index >= cut}
+        self._first = cut
+        self.state.stored = evolve(self.stored, first_index=cut)
+        return cut
+
     def found_epoch(self, floor: int, epoch: int, salt: int) -> None:
         """Cut the log behind ``floor`` and continue in a new epoch."""
+        floor = min(floor, self.stored.last_index)
         segments = machine.next_epoch(self.stored, floor=floor, epoch=epoch, salt=salt).segments
-        renewed = MemoryLog.from_copy(evolve(self.copy(upto=floor), segments=segments))
-        renewed._keys = self._keys
+        renewed = self.replaced(evolve(self.copy(upto=floor), segments=segments))
         # A copy does not tell where in a hole each entry stood.
         renewed._times = self._times[: max(floor + 1 - self._first, 0)]
         renewed._kinds = {kind: indexes[: bisect_right(indexes, floor)] for kind, indexes in self._kinds.items()}
         self.__dict__.update(renewed.__dict__)
+
+    def replaced(self, copy: LogCopy) -> MemoryLog:
+        """What the copy says, with the keys of this log: a repeat of what is gone is nothing new."""
+        log = MemoryLog.from_copy(copy)
+        log._keys = self._keys
+        return log
 
     # ── Copies ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -323,14 +349,18 @@ class MemoryLog:
         before = min(max(before, 0), self.stored.last_index + 1)
         if view.is_everything:
             return before
+        if before < self._first:
+            raise NotRetained(self.stored.task.id, self._first)
         total = view.total(self._base_counts) if self._base_counts else 0
         return total + sum(bisect_left(indexes, before) for kind, indexes in self._kinds.items() if view.matches(*kind))
 
     def seek(self, view: View, position: int) -> int | None:
         """See LogReader.seek."""
-        low, high = 0, self.stored.last_index
-        if position < 0 or self.count(view, high + 1) <= position:
+        low, high = self._first, self.stored.last_index
+        if position < 0 or self.count(view, max(high + 1, low)) <= position:
             return None
+        if self.count(view, low) > position:
+            raise NotRetained(self.stored.task.id, low)
         while low < high:
             middle = (low + high) // 2
             if self.count(view, middle + 1) > position:
@@ -341,7 +371,10 @@ class MemoryLog:
 
     def seek_time(self, timestamp: int) -> int:
         """See LogReader.seek_time."""
-        return self._first + bisect_right(self._times, timestamp) - 1
+        found = bisect_right(self._times, timestamp)
+        if not found and self._first:
+            raise NotRetained(self.stored.task.id, self._first)
+        return self._first + found - 1
 
     def locate(self, event_id: str) -> int | None:
         """See LogReader.locate."""

@@ -291,6 +291,22 @@ class MemoryShortTermStore(MemoryReads):
 
     # ── Cold ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def shed(self, task_id: str, epoch: int, before: int, limit: int = 2_000) -> int:
+        """See Cold."""
+        log = self._open(task_id, epoch)
+        return log.shed(before, self._lanes.ceiling(log.stored), limit)
+
+    async def replace(self, task_id: str, epoch: int, copy: LogCopy) -> Stored | None:
+        """See Cold."""
+        old = self._logs.get(task_id)
+        if old is None or old.stored.epoch != epoch:
+            return None
+        self._hide(task_id)
+        log = old.replaced(copy)
+        self._show(log)
+        self._lanes.cut(task_id, log.stored.record.lanes, log.stored.last_index)
+        return log.stored
+
     async def release(self, task_id: str, epoch: int, last_index: int, rev: int) -> bool:
         """See Cold."""
         log = self._logs.get(task_id)

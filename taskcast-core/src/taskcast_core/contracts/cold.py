@@ -20,6 +20,22 @@ class RestoreTicket:
 class Cold(Protocol):
     """The hot side of release and restore. While a ticket's lease runs, the id cannot be created anew."""
 
+    async def shed(self, task_id: str, epoch: int, before: int, limit: int = 2_000) -> int:
+        """Let go of the oldest entries, at most ``limit`` and none from ``before`` on: the log's first index then.
+
+        The durable copy has them, as the caller knows. Never passes the slowest lane, and never cuts a hole. Counts
+        per kind and every series with its text stay; the idempotency keys of entries that went expire with them.
+
+        Raises:
+            NotHot, EpochChanged.
+        """
+
+    async def replace(self, task_id: str, epoch: int, copy: LogCopy) -> Stored | None:
+        """Put a copy of a later epoch in the place of the open one of ``epoch``; None if that is not there any more.
+
+        Nothing in between is ever seen. Lanes keep their places as far as the copy goes, and all have to look again.
+        """
+
     async def release(self, task_id: str, epoch: int, last_index: int, rev: int) -> bool:
         """Drop the hot copy, if it is still exactly this far and every lane has passed it; else False."""
 

@@ -31,6 +31,7 @@ from taskcast_core.testing.making import (
     whole_log,
 )
 from taskcast_core.testing.portrait import portrait
+from taskcast_core.testing.shedding import ReplaceCases, ShedCases
 
 RACERS = 16
 
@@ -329,5 +330,5 @@ class RestoreCases(Contract):
         assert await portrait(store, stored.task.id) == before
 
 
-class ColdContract(ReleaseCases, RestoreCases):
+class ColdContract(ReleaseCases, RestoreCases, ShedCases, ReplaceCases):
     """Everything that ``taskcast_core.contracts.Cold`` promises (needs the other hot contracts). Override ``store``."""

@@ -296,12 +296,12 @@ def _doomed(session: Session, log: HotLog, rule: TrimRule, limit: int) -> list[t
         f"SELECT pos - ?, timestamp, kind, series, mode FROM entries WHERE pos BETWEEN ? AND ? "
         f"AND kind IN ({','.join(map(str, kinds))}) AND (mode IS NULL OR mode IN ({','.join(map(str, modes))})) "
         f"AND (? IS NULL OR timestamp < ?) ORDER BY pos",
-        (first, first, first + _ceiling(session, log), rule.older_than, rule.older_than),
+        (first, first, first + ceiling(session, log), rule.older_than, rule.older_than),
     )
     return list(islice((row for row in rows if row[0] not in ends), limit))
 
 
-def _ceiling(session: Session, log: HotLog) -> int:
+def ceiling(session: Session, log: HotLog) -> int:
     """The newest index that every lane has passed."""
     stored = log.state.stored
     cursors: dict[str, int] = dict(session.rows("SELECT name, cursor FROM lanes WHERE task_num = ?", (log.num,)))

@@ -248,8 +248,10 @@ def count(
     before = min(max(before, 0), log.last_index + 1)
     if view.is_everything:
         return before
+    if before < log.first_index:
+        raise NotRetained(task_id, log.first_index)
     total = _visible(log.names(connection), view)
-    return total(counting.counts_before(connection, log.num, max(before, log.first_index), meter))
+    return total(counting.counts_before(connection, log.num, before, meter))
 
 
 def _visible(names: LogNames, view: View) -> Callable[[Counts], int]:
@@ -273,14 +275,15 @@ def seek(
     if place < 0 or before(max(log.last_index + 1, log.first_index)) <= place:
         return None
     if log.first_index and before(log.first_index) > place:
-        return 0
+        raise NotRetained(task_id, log.first_index)
     return counting.seek(connection, log.num, log.last_index, total, place, meter)
 
 
 def seek_time(connection: sqlite3.Connection, task_id: str, timestamp: int, epoch: int | None) -> int:
     """See LogReader.seek_time."""
     log = open_log(connection, task_id, epoch)
-    low, high, found = log.first_index, log.last_index, log.first_index - 1
+    low, high = log.first_index, log.last_index
+    found: int = low - 1
     while low <= high:  # the newest entry that is old enough, by halving: times never decrease
         row = connection.execute(
             "SELECT pos - ?, timestamp FROM entries WHERE pos BETWEEN ? AND ? ORDER BY pos DESC LIMIT 1",
@@ -297,10 +300,11 @@ def seek_time(connection: sqlite3.Connection, task_id: str, timestamp: int, epoc
         "ORDER BY last LIMIT 1",
         (log.num, found),
     ).fetchone()
-    if hole is None or hole[1] != found + 1 or hole[2] > timestamp:
-        return found
-    last: int = hole[0]
-    return last if hole[3] <= timestamp else last - 1
+    if hole is not None and hole[1] == found + 1 and hole[2] <= timestamp:
+        found = hole[0] if hole[3] <= timestamp else hole[0] - 1
+    if found < log.first_index and log.first_index:
+        raise NotRetained(task_id, log.first_index)
+    return found
 
 
 def locate(connection: sqlite3.Connection, task_id: str, event_id: str, epoch: int | None) -> int | None:

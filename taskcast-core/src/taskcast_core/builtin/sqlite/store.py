@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from taskcast_core.builtin.sqlite import cold, copies, followers, listing, log, reader, schema, workers
+from taskcast_core.builtin.sqlite import cold, copies, followers, listing, log, reader, schema, shedding, workers
 from taskcast_core.builtin.sqlite.lock import FileLock
 from taskcast_core.builtin.sqlite.options import SqliteOptions
 from taskcast_core.builtin.sqlite.pool import ReaderPool
@@ -292,6 +292,14 @@ class SqliteShortTermStore:
         return await self._writer.run(partial(followers.take_dead_letter, letter_id=letter_id))
 
     # ── Cold ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def shed(self, task_id: str, epoch: int, before: int, limit: int = 2_000) -> int:
+        """See Cold."""
+        return await self._writer.run(partial(shedding.shed, task_id=task_id, epoch=epoch, before=before, limit=limit))
+
+    async def replace(self, task_id: str, epoch: int, copy: LogCopy) -> Stored | None:
+        """See Cold."""
+        return await self._writer.run(partial(shedding.replace, task_id=task_id, epoch=epoch, copy=copy))
 
     async def release(self, task_id: str, epoch: int, last_index: int, rev: int) -> bool:
         """See Cold."""

@@ -1,0 +1,166 @@
+"""The ``archive`` follower: every log, in bounded pages, into the long-term store.
+
+It is also who finds out that the two copies contradict each other (the hot store was rewound, or came up with an older
+state), and who lets go of what the hot store need not hold any longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from taskcast_core.archive import ArchiveSettings, in_new_epoch
+from taskcast_core.backoff import delay_s
+from taskcast_core.contracts.cold import Cold
+from taskcast_core.contracts.followers import Dirty, FollowerKind
+from taskcast_core.contracts.long_term import ArchiveBatch, LongTermStore, Watermark
+from taskcast_core.contracts.task_log import SeriesCopy, Stored, TaskLog
+from taskcast_core.entries import Entry, Hole
+from taskcast_core.errors import EpochChanged, StorageIntegrityError, StoreUnavailable
+from taskcast_core.followers import Host, Progress
+
+_log = logging.getLogger(__name__)
+
+GROUP = 64
+"""Batches that travel to the long-term store in one transaction, at most."""
+SHED = 2_000
+"""Entries that the hot store lets go of in one step, at most."""
+DISAGREEMENT_S = 60.0
+"""So long is a log left alone that contradicts its archive, in a hot store that cannot take a copy in."""
+_NOWHERE = 1 << 40
+"""An index behind any log: nothing is cut."""
+
+
+class Archiver:
+    """Copies what is new. What several lanes want to write at one time is one transaction.
+
+    ``hot``: the hot store if it can take copies in and let entries go; None: it cannot.
+    """
+
+    kind: FollowerKind = "archive"
+
+    def __init__(
+        self, log: TaskLog, cold: LongTermStore, hot: Cold | None = None, settings: ArchiveSettings | None = None
+    ) -> None:
+        self._log, self._cold, self._hot = log, cold, hot
+        self._settings = settings or ArchiveSettings()
+        self._queue: list[tuple[ArchiveBatch, asyncio.Future[Watermark]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    def attach(self, host: Host) -> None:
+        """See Handler; everything that is needed came with the constructor."""
+
+    async def handle(self, dirty: Dirty, stored: Stored | None, items: Sequence[Entry | Hole]) -> Progress:
+        """See Handler. A deleted task has been deleted from the long-term store, too: there is nothing to write."""
+        last = _last_of(items[-1]) if items else dirty.cursor
+        if stored is None:
+            return Progress(last)
+        await self._shed(dirty, stored)
+        states = (await self._log.series(dirty.task_id, epoch=dirty.epoch)).states
+        series = tuple(SeriesCopy(name, state) for name, state in states.items() if state.last_index <= last)
+        batch = ArchiveBatch(dirty.task_id, stored.record, stored.rev, stored.segments, tuple(items), series)
+        try:
+            mark = await self._write(batch)
+            await self._check(dirty, stored, mark, last)
+        except StoreUnavailable as error:
+            return self._later(dirty, delay_s(dirty.attempt + 1, first_s=0.5, most_s=5.0), error)
+        except StorageIntegrityError as error:
+            return await self._reconcile(dirty, error)
+        return Progress(last)
+
+    async def _shed(self, dirty: Dirty, stored: Stored) -> None:
+        """Keep the hot log short; what the lanes have not passed for good stays (a lane's place is kept by ``ack``)."""
+        keep = self._settings.keep_hot
+        if self._hot is None or keep is None:
+            return
+        excess = dirty.cursor + 1 - keep - stored.first_index
+        if excess > keep // 2:
+            await self._hot.shed(dirty.task_id, dirty.epoch, dirty.cursor + 1 - keep, min(excess, SHED))
+
+    def _later(self, dirty: Dirty, wait_s: float, error: Exception) -> Progress:
+        _log.warning("archiving %s waits: %s", dirty.task_id, error)
+        return Progress(dirty.cursor, dirty.attempt + 1, self._log.now_ms() + round(wait_s * 1000))
+
+    # ── Disagreement ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _check(self, dirty: Dirty, stored: Stored, mark: Watermark, last: int) -> None:
+        """Compare what the archive has now with the hot log, which can only be further on.
+
+        Raises:
+            StorageIntegrityError: it is not. EpochChanged: the log goes on in another epoch.
+        """
+        if not mark.rev:
+            # A tombstone keeps this epoch out: the id was deleted, and is in use again.
+            await self._log.found_epoch(dirty.task_id, dirty.epoch, _NOWHERE)
+            raise EpochChanged(dirty.task_id, dirty.epoch + 1)
+        if mark.state == "cold":
+            # Somebody began to release the task, and did not end.
+            await self._cold.set_state(dirty.task_id, mark, "hot")
+        if _is_ahead(mark, stored) or mark.last_index > last:
+            now = await self._log.get(dirty.task_id)
+            if now is not None and _is_ahead(mark, now):
+                raise StorageIntegrityError(f"{dirty.task_id}: the archive is ahead of the hot log")
+
+    async def _reconcile(self, dirty: Dirty, found: StorageIntegrityError) -> Progress:
+        """The hot log was lost and grew anew: go on from the durable copy, in an epoch that is later than both.
+
+        That is longer than the part of the hot log that agrees with it. What the hot log has beyond that part stands
+        at indexes that have been given to other events; its ids become unknown, so that whoever read them is told.
+        """
+        if self._hot is None:
+            return self._later(dirty, DISAGREEMENT_S, found)
+        copy = await self._cold.copy(dirty.task_id, self._settings.keep_last)
+        stored = await self._log.get(dirty.task_id)
+        if copy is None or stored is None or stored.epoch != dirty.epoch:
+            raise EpochChanged(dirty.task_id, dirty.epoch)
+        renewed = in_new_epoch(copy, beyond=stored.epoch)
+        if await self._hot.replace(dirty.task_id, stored.epoch, renewed) is not None:
+            _log.error(
+                "%s: the hot log (to index %d) contradicts its archive (to %d) and gives way to it: %s",
+                dirty.task_id, stored.last_index, copy.last_index, found,
+            )  # fmt: skip
+        raise EpochChanged(dirty.task_id, renewed.segments[-1].epoch)
+
+    # ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _write(self, batch: ArchiveBatch) -> Watermark:
+        done: asyncio.Future[Watermark] = asyncio.get_running_loop().create_future()
+        self._queue.append((batch, done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.get_running_loop().create_task(self._drain())
+        return await done
+
+    async def _drain(self) -> None:
+        while self._queue:
+            group, self._queue = self._queue[:GROUP], self._queue[GROUP:]
+            try:
+                marks = await self._cold.write([batch for batch, _ in group])
+            except Exception:  # noqa: BLE001 - each batch is tried alone, so that only the guilty one fails
+                for batch, done in group:
+                    await self._write_alone(batch, done)
+            else:
+                for mark, (_, done) in zip(marks, group, strict=True):
+                    _settle(done, mark)
+
+    async def _write_alone(self, batch: ArchiveBatch, done: asyncio.Future[Watermark]) -> None:
+        try:
+            (mark,) = await self._cold.write([batch])
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for this batch
+            if not done.done():
+                done.set_exception(error)
+        else:
+            _settle(done, mark)
+
+
+def _is_ahead(mark: Watermark, stored: Stored) -> bool:
+    return (mark.epoch, mark.rev) > (stored.epoch, stored.rev) or mark.last_index > stored.last_index
+
+
+def _settle(done: asyncio.Future[Watermark], mark: Watermark) -> None:
+    if not done.done():  # whoever waited may have been cancelled
+        done.set_result(mark)
+
+
+def _last_of(item: Entry | Hole) -> int:
+    return item.index if isinstance(item, Entry) else item.last
