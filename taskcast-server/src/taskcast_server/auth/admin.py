@@ -8,14 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jwt
 from attrs import field, frozen
 
 from taskcast_core.contracts.auth import Principal
 from taskcast_core.errors import ConfigError, Unauthorized
 from taskcast_core.ids import new_ulid
-from taskcast_server.auth.keys import SYMMETRIC, read_key
-from taskcast_server.auth.options import DEFAULT_ALGORITHM, AccessOptions, JwtOptions
+from taskcast_server.auth.options import DEFAULT_ALGORITHM, SYMMETRIC, AccessOptions, JwtOptions
 
 DEFAULT_TTL_S = 86_400
 MAX_TTL_S = 10 * 365 * 86_400
@@ -46,6 +44,10 @@ def mint_token(
     Raises:
         ConfigError: there is no shared secret to sign with.
     """
+    import jwt
+
+    from taskcast_server.auth.keys import read_key
+
     if not can_sign(options):
         raise ConfigError("tokens can be signed with a shared secret only: set auth.jwt.secret and an HS algorithm")
     issued_at = int(time.time() if now_s is None else now_s)

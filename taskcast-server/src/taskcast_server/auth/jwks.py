@@ -25,7 +25,8 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from taskcast_core.errors import ConfigError, StoreUnavailable
-from taskcast_server.auth.keys import ASYMMETRIC, SYMMETRIC, VerificationKey, fits
+from taskcast_server.auth.keys import ASYMMETRIC, VerificationKey, fits
+from taskcast_server.auth.options import SYMMETRIC
 
 _log = logging.getLogger(__name__)
 

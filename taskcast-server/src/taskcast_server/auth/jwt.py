@@ -16,9 +16,9 @@ from taskcast_core.errors import Unauthorized
 from taskcast_server.auth.bearer import bearer_token
 from taskcast_server.auth.claims import principal_of, seconds
 from taskcast_server.auth.jwks import Jwks
-from taskcast_server.auth.keys import SYMMETRIC, KeySource, OneKey, read_key
+from taskcast_server.auth.keys import KeySource, OneKey, read_key
 from taskcast_server.auth.none import NobodyAuthenticator
-from taskcast_server.auth.options import JwtOptions
+from taskcast_server.auth.options import SYMMETRIC, JwtOptions
 from taskcast_server.auth.verified import VerifiedTokens
 
 if TYPE_CHECKING:

@@ -13,11 +13,10 @@ from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidKeyError
 
 from taskcast_core.errors import ConfigError
-from taskcast_server.auth.options import DEFAULT_ALGORITHM, JwtOptions
+from taskcast_server.auth.options import DEFAULT_ALGORITHM, SYMMETRIC, JwtOptions
 
 _log = logging.getLogger(__name__)
 
-SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})
 _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 ASYMMETRIC = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", *_CURVES})
 _LEAST_RSA_BITS = 2048

@@ -11,6 +11,7 @@ from taskcast_core.config import Options, Surroundings, option
 from taskcast_core.config.reading import Scene
 
 DEFAULT_ALGORITHM = "HS256"
+SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})
 
 Algorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512",

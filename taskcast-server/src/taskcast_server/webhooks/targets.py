@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import TYPE_CHECKING
 
 import attrs
-import httpx
 
 from taskcast_core.models import WebhookConfig
+
+if TYPE_CHECKING:
+    import httpx
 
 MAX_URL_LENGTH = 2048
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
@@ -24,6 +27,8 @@ def parse_target(url: str) -> httpx.URL:
         ValueError: it is not http(s), has no host, is too long, or holds characters that parsers disagree about
             (backslashes, blanks, control characters); the message is for the caller.
     """
+    import httpx
+
     if len(url) > MAX_URL_LENGTH:
         raise ValueError(f"must be at most {MAX_URL_LENGTH} characters")
     check_characters(url)
