@@ -1,4 +1,4 @@
-"""``taskcast-worker module:worker``: runs a `TaskcastWorker` until it is told to stop."""
+"""``taskcast worker module:worker``, or ``taskcast-worker`` where there is no server installed."""
 
 from __future__ import annotations
 
@@ -64,23 +64,28 @@ async def run_until_signal(worker: TaskcastWorker) -> None:
             raise
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The entry point; 0 after an orderly end, 1 when the server takes no such worker, 2 when there is none to run."""
+def run(worker: str, verbose: bool = False) -> None:
+    """Run the TaskcastWorker at MODULE:ATTRIBUTE until it is told to stop; it then lets end what is under way.
+
+    Raises:
+        SystemExit: with 1 when the server takes no such worker, with 2 when there is none to run.
+    """
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        asyncio.run(run_until_signal(find_worker(worker)))
+    except (NoWorker, ClientError) as error:
+        sys.stderr.write(f"taskcast worker: {error}\n")
+        raise SystemExit(2 if isinstance(error, NoWorker) else 1) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point of ``taskcast-worker``. Raises as `run` does."""
     parser = argparse.ArgumentParser(prog="taskcast-worker", description="Run a Taskcast worker.")
     parser.add_argument("worker", help="module:attribute of a TaskcastWorker")
     parser.add_argument("--verbose", action="store_true", help="log every task")
     given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if given.verbose else logging.WARNING, format="%(levelname)s %(message)s")
-    try:
-        worker = find_worker(given.worker)
-    except NoWorker as error:
-        parser.exit(2, f"taskcast-worker: {error}\n")
-    try:
-        asyncio.run(run_until_signal(worker))
-    except ClientError as error:
-        parser.exit(1, f"taskcast-worker: {error}\n")
-    return 0
+    run(given.worker, given.verbose)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

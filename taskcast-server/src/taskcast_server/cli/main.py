@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, NoReturn
@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from taskcast_core.errors import TaskcastError
+from taskcast_server.cli import extensions
 from taskcast_server.cli.output import CliError, remark
 
 DEFAULT_COMMAND = "start"
@@ -55,8 +56,8 @@ def _taskcast(
     """Run a Taskcast server, and talk to one."""
 
 
-def program(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
-    """The program with these commands; one that is about to be run needs none of the others loaded."""
+def program(names: Iterable[str], added: Mapping[str, extensions.Command] | None = None) -> typer.Typer:
+    """The program with these commands of ours, and those that others have added."""
     app = typer.Typer(
         name="taskcast",
         callback=_taskcast,
@@ -74,15 +75,29 @@ def program(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
             app.add_typer(command, name=name)
         else:
             app.command(name, context_settings=getattr(module, "CONTEXT", None))(command)
+    for name, function in (added or {}).items():
+        app.command(name)(function)
     return app
+
+
+def program_for(arguments: Sequence[str]) -> typer.Typer:
+    """The program with the command that is named; one that is about to be run needs none of the others loaded.
+
+    Raises:
+        CliError: it cannot be loaded.
+    """
+    name = arguments[0] if arguments else ""
+    if name in COMMANDS:
+        return program([name])
+    added = extensions.commands(name)
+    return program([] if name in added else COMMANDS, {each: added[each] for each in added if each not in COMMANDS})
 
 
 def main() -> NoReturn:
     """Run the command line; the entry point of the `taskcast` script."""
     try:
         arguments = with_default_command(sys.argv[1:], is_completing="_TASKCAST_COMPLETE" in os.environ)
-        named = [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS
-        program(named)(arguments)
+        program_for(arguments)(arguments)
         status: object = 0
     except SystemExit as error:
         status = error.code
