@@ -178,7 +178,7 @@ def check(log: Log, reader: Reader) -> None:
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.timeout(1800)
 async def test_publish_and_subscribe_interleaved(kind: str, tmp_path: Path, scale: Scale) -> None:
-    count = scale(320, 10_000) if kind == "memory" else scale(48, 2_000)
+    count = scale(320, 10_000) if kind == "memory" else scale(48, 5_000)
     first = int(os.environ.get("TASKCAST_SEED", FIRST_SEED))
     print(f"interleavings {first} … {first + count - 1} on {kind}")
     cuts = 0

@@ -41,7 +41,7 @@ from taskcast_core.testing.making import (
     replace,
     whole_log,
 )
-from taskcast_core.testing.portrait import portrait
+from taskcast_core.testing.portrait import line, portrait
 from tests.fixtures.scale import Scale
 
 pytestmark = pytest.mark.anyio
@@ -161,6 +161,39 @@ async def test_a_newer_layout_is_refused(opened: Open, path: Path) -> None:
     connection.close()
     with pytest.raises(StoreFileError, match=rf"tasks\.db.*layout {len(MIGRATIONS) + 1}"):
         await opened().__aenter__()
+
+
+async def test_a_file_of_the_first_layout_is_brought_up_to_date(opened: Open, path: Path) -> None:
+    """It knew only how many entries of each kind a hole holds, and counted them all at its end."""
+    kinds = ["a"] * 1_700 + ["b"] * 900
+    view = View(types=["b"])
+    async with opened() as store:
+        stored = await created(store)
+        task_id = stored.task.id
+        await publish(store, task_id, *[message(kind) for kind in kinds])
+        await store.trim(task_id, stored.epoch, TrimRule(types=("b",)))
+        await store.trim(task_id, stored.epoch, TrimRule(types=("a",)))
+        await publish(store, task_id, *[message("b")] * 10)
+        before = list(map(line, await whole_log(store, task_id)))
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE removed")
+        connection.execute("UPDATE checkpoints SET counts = '[]' WHERE idx IN (1000, 2000)")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    async with opened() as store:
+        assert list(map(line, await whole_log(store, task_id))) == before
+        for index in (0, 999, 1_000, 1_001, 1_699, 1_700, 1_701, 2_000, 2_321, 2_600, 2_601, 2_610):
+            assert await store.count(task_id, view, index) == max(index - 1_700, 0)
+        assert [await store.seek(task_id, view, n) for n in (0, 299, 300, 899, 900)] == [
+            1_700,
+            1_999,
+            2_000,
+            2_599,
+            2_600,
+        ]
+        await store.trim(task_id, stored.epoch, TrimRule(), limit=1)
+        assert await store.count(task_id, view, 2_601) == 901
+    assert _rows(path, "removed") == 4  # two of each kind: none reaches across a checkpoint
 
 
 @pytest.mark.parametrize("kind", ["text", "foreign", "folder"])
@@ -336,7 +369,7 @@ async def test_removed_entries_leave_the_file(store: SqliteShortTermStore, path:
     stored = await created(store, *[message(data=n) for n in range(3_000)])
     assert _rows(path, "entries") == 3_000
     assert await store.trim(stored.task.id, stored.epoch, TrimRule(keep_series_ends=False)) == 3_000
-    assert (_rows(path, "entries"), _rows(path, "holes")) == (0, 1)
+    assert (_rows(path, "entries"), _rows(path, "holes"), _rows(path, "removed")) == (0, 1, 3)
     for value in range(50):
         await publish(store, stored.task.id, latest("p", value))
     assert (_rows(path, "entries"), _rows(path, "holes")) == (1, 1)
