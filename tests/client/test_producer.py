@@ -1,35 +1,17 @@
-"""A task run from this program: its life, what it costs in requests and delay, and being ended from elsewhere."""
+"""A task run from this program: its life, being ended from elsewhere, servers that fail, the blocking face."""
 
 import asyncio
-import json
 import logging
-import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from taskcast_client import Coalescing, RetryPolicy, SyncTaskcastClient, TaskCancelled, TaskcastClient, errors
-from taskcast_client.models import EventInput
-from taskcast_client.sending import Sender
+from taskcast_client import RetryPolicy, SyncTaskcastClient, TaskCancelled, TaskcastClient, errors
 from tests.client.conftest import TaskcastServer
 from tests.client.raw_server import RawServer
-from tests.fixtures.eventually import eventually
+from tests.fixtures.eventually import DEADLINE_S, eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
-
-
-async def publishes(client: TaskcastClient, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The times (s) at which requests that publish are begun, from now on."""
-    times: list[float] = []
-    run = client.connection.run
-
-    async def counted(call):  # type: ignore[no-untyped-def]
-        if call.path.endswith("/events"):
-            times.append(time.monotonic())
-        return await run(call)
-
-    monkeypatch.setattr(client.connection, "run", counted)
-    return times
 
 
 # ── Its life ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -114,7 +96,7 @@ async def test_being_ended_from_elsewhere(client: TaskcastClient) -> None:
             watching = task.cancelled
             assert not watching.done()
             await client.cancel_task(task.id)
-            assert await asyncio.wait_for(watching, 5) == "cancelled"
+            assert await asyncio.wait_for(watching, DEADLINE_S) == "cancelled"
             for _ in range(1000):
                 await task.emit("too late")
                 await asyncio.sleep(0.01)
@@ -151,169 +133,7 @@ async def test_items_with_progress(client: TaskcastClient) -> None:
     assert last == {"done": 3, "message": "slow"}
 
 
-# ── Its cost and its delay ────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_a_thousand_tokens_in_a_second(client: TaskcastClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = await publishes(client, monkeypatch)
-    tokens = [f"tok{n} é " for n in range(1000)]
-    async with client.task() as task:
-        writer = task.text()
-        began = time.monotonic()
-        for n, token in enumerate(tokens):
-            await writer.write(token)
-            ahead = began + (n + 1) / 1000 - time.monotonic()
-            if ahead > 0.002:
-                await asyncio.sleep(ahead)
-        took_s = time.monotonic() - began
-    assert len(times) <= 25 * max(1.0, took_s)
-    assert [piece async for piece in client.text(task.id)] == ["".join(tokens)]
-
-
-async def test_a_slow_stream_costs_at_most_a_request_per_interval(
-    client: TaskcastClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    times = await publishes(client, monkeypatch)
-    async with client.task() as task:
-        for n in range(60):
-            await task.text().write(f"{n} ")
-            await asyncio.sleep(0.011)
-    paced = times[:-1]  # the last one is the flush at the end
-    assert len(paced) > 5
-    assert paced[-1] - paced[0] >= (len(paced) - 1) * 0.05 - 0.005, "the requests' starts, as this test can see them"
-
-
-async def added_delays_s(count: int) -> list[float]:
-    """From `put` to the beginning of the request that carries the event, sorted."""
-    sent_at: dict[int, float] = {}
-    put_at: dict[int, float] = {}
-
-    async def send(events: list[bytes]) -> None:
-        now = time.monotonic()
-        sent_at.update({json.loads(each)["data"]: now for each in events})
-
-    sender = Sender(send, Coalescing())
-    for n in range(count):
-        put_at[n] = time.monotonic()
-        await sender.put(EventInput("x", n))
-        await asyncio.sleep(0.004)
-    await sender.close()
-    return sorted(sent_at[n] - put_at[n] for n in put_at)
-
-
-async def test_the_added_delay_is_bounded() -> None:
-    """The best of three: what else the machine does is not the sender's delay."""
-    p99 = min([(await added_delays_s(400))[395] for _ in range(3)])
-    assert p99 <= 0.060
-
-
-async def test_an_event_after_a_pause_goes_at_once() -> None:
-    sent = asyncio.Event()
-
-    async def send(events: list[bytes]) -> None:
-        sent.set()
-
-    sender = Sender(send, Coalescing(interval_ms=60_000))
-    await sender.put(EventInput("x"))
-    await asyncio.wait_for(sent.wait(), 1)
-    await sender.close()
-
-
-async def test_flush_does_not_wait_for_the_interval() -> None:
-    sent: list[bytes] = []
-
-    async def send(events: list[bytes]) -> None:
-        sent.extend(events)
-
-    sender = Sender(send, Coalescing(interval_ms=60_000))
-    async with asyncio.timeout(2):
-        for n in range(5):
-            await sender.put(EventInput("x", n))
-            await sender.flush()
-            assert len(sent) == n + 1
-        await sender.close()
-
-
-async def test_without_coalescing_each_goes_as_soon_as_the_last_reply_is_there() -> None:
-    sent: list[list[bytes]] = []
-
-    async def send(events: list[bytes]) -> None:
-        sent.append(events)
-
-    sender = Sender(send, Coalescing(interval_ms=0))
-    for n in range(5):
-        await sender.put(EventInput("x", n))
-        await eventually(lambda: len(sent) > n)  # noqa: B023 - asked within this round
-    await sender.close()
-    assert [len(each) for each in sent] == [1] * 5
-
-
-async def test_a_slow_server_holds_its_producers_back() -> None:
-    free = asyncio.Event()
-    sent: list[int] = []
-    under_way = most = 0
-
-    async def send(events: list[bytes]) -> None:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        await free.wait()
-        sent.extend(json.loads(each)["data"] for each in events)
-        under_way -= 1
-
-    sender = Sender(send, Coalescing(interval_ms=1, max_events=10))
-    put = 0
-
-    async def produce() -> None:
-        nonlocal put
-        for n in range(500):
-            await sender.put(EventInput("x", n))
-            put += 1
-
-    producing = asyncio.create_task(produce())
-    await eventually(lambda: put >= 10)
-    await asyncio.sleep(0.05)
-    assert put <= 21, "what is under way, and what waits"
-    free.set()
-    await producing
-    await sender.close()
-    assert sent == list(range(500))
-    assert most == 1
-
-
-async def test_a_failure_reaches_whoever_waits() -> None:
-    go = asyncio.Event()
-
-    async def send(events: list[bytes]) -> None:
-        await go.wait()
-        raise errors.ConnectionFailed("gone")
-
-    sender = Sender(send, Coalescing(interval_ms=1, max_events=2))
-
-    async def produce() -> None:
-        for n in range(100):
-            await sender.put(EventInput("x", n))
-
-    producing, flushing = asyncio.create_task(produce()), asyncio.create_task(sender.flush())
-    await asyncio.sleep(0.02)
-    go.set()
-    with pytest.raises(errors.ConnectionFailed):
-        await producing
-    await asyncio.gather(flushing, return_exceptions=True)
-    with pytest.raises(errors.ConnectionFailed):
-        await sender.close()
-
-
-async def test_nobody_waits_for_a_sender_that_is_gone() -> None:
-    async def send(events: list[bytes]) -> None:
-        raise RuntimeError("the client has been closed")
-
-    sender = Sender(send, Coalescing(interval_ms=0))
-    await sender.put(EventInput("x"))
-    with pytest.raises(RuntimeError):
-        await asyncio.wait_for(sender.flush(), 2)
-    with pytest.raises(RuntimeError):
-        await asyncio.wait_for(sender.close(), 2)
+# ── Servers that fail ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_nothing_is_sent_twice_when_replies_are_lost(own_server: TaskcastServer) -> None:
