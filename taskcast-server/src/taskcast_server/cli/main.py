@@ -36,6 +36,7 @@ COMMANDS = {
     "logs": "logs:logs",
     "tail": "logs:tail",
     "run": "run:run",
+    "service": "service:app",
     "export": "transfer:export_archives",
     "import": "transfer:import_archives",
 }
