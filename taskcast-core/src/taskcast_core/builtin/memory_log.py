@@ -257,12 +257,14 @@ class MemoryLog:
 
     def _adopt_hole(self, hole: Hole) -> None:
         length = hole.last - hole.first + 1
-        self._entries.extend([None] * length)
-        self._times.extend([hole.first_timestamp] * (length - 1) + [hole.last_timestamp])
-        self._holes.append(hole)
         for kind, n in hole.counts.items():
             self.state.kinds[kind] = self.state.kinds.get(kind, 0) + n
             self._kinds.setdefault(kind, array("q")).extend([hole.last] * n)
+        self._entries.extend([None] * length)
+        self._times.extend([hole.first_timestamp] * (length - 1) + [hole.last_timestamp])
+        if self._holes and self._holes[-1].last == hole.first - 1:
+            hole = self._holes.pop().merge(hole)
+        self._holes.append(hole)
 
     # ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -320,13 +322,17 @@ class MemoryLog:
         first, last = max(hole.first, start), min(hole.last, stop - 1)
         if (first, last) == (hole.first, hole.last):
             return hole
-        counts = {
+        times = self._times[first - self._first], self._times[last - self._first]
+        counts = self.counts_within(first, last)
+        return evolve(hole, first=first, last=last, first_timestamp=times[0], last_timestamp=times[1], counts=counts)
+
+    def counts_within(self, first: int, last: int) -> dict[machine.Kind, int]:
+        """How many entries of each kind stand, or stood, between two indexes (both included)."""
+        return {
             kind: n
             for kind, indexes in self._kinds.items()
             if (n := bisect_right(indexes, last) - bisect_left(indexes, first))
         }
-        times = self._times[first - self._first], self._times[last - self._first]
-        return evolve(hole, first=first, last=last, first_timestamp=times[0], last_timestamp=times[1], counts=counts)
 
     def series_page(self) -> SeriesPage:
         """See LogReader.series."""

@@ -84,7 +84,7 @@ class MemoryLongTermStore(MemoryReads):
             log.state.stored = evolve(log.stored, segments=batch.segments, rev=batch.rev)
             kept = self._kept[batch.task_id] = _Kept(log)
         log, stored = kept.log, kept.log.stored
-        fresh = [item for item in batch.items if _first_of(item) > stored.last_index]
+        fresh = _behind(log, batch.items)
         for item in fresh:
             log.absorb(item)
         log.state.series.update({one.series_id: one.state for one in batch.series} if fresh else {})
@@ -168,6 +168,18 @@ class MemoryLongTermStore(MemoryReads):
         """See LongTermStore."""
         newest = sorted((one for one in self._audit.values() if one.worker_id == worker_id), key=lambda one: one.id)
         return [one for one in reversed(newest) if before is None or one.id < before][:limit]
+
+
+def _behind(log: MemoryLog, items: Sequence[Entry | Hole]) -> list[Entry | Hole]:
+    """The items that are not here yet; of a hole that reaches across the watermark, the part behind it."""
+    last = log.stored.last_index
+    fresh = [item for item in items if _last_of(item) > last]
+    if fresh and isinstance(hole := fresh[0], Hole) and hole.first <= last:
+        here = log.counts_within(hole.first, last)
+        left = {kind: more for kind, n in hole.counts.items() if (more := n - here.get(kind, 0)) > 0}
+        start = max(hole.first_timestamp, log.stored.last_timestamp)
+        fresh[0] = evolve(hole, first=last + 1, first_timestamp=start, counts=left)
+    return fresh
 
 
 def _first_of(item: Entry | Hole) -> int:

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from taskcast_core.builtin.memory_store import MemoryShortTermStore
-from taskcast_core.contracts import ArchiveBatch, ListQuery, LongTermStore, SeriesCopy, Watermark
+from taskcast_core.contracts import ArchiveBatch, ListQuery, LongTermStore, SeriesCopy, TrimRule, Watermark
 from taskcast_core.entries import Entry
 from taskcast_core.errors import EpochChanged, InvalidInput, NotHot, StorageIntegrityError
 from taskcast_core.filters import View
@@ -33,7 +33,7 @@ from taskcast_core.testing.making import (
     whole_log,
 )
 from taskcast_core.testing.payloads import ODD
-from taskcast_core.testing.portrait import portrait
+from taskcast_core.testing.portrait import portrait, visible
 
 RACERS = 16
 FAR_FUTURE_MS = 4_000_000_000_000
@@ -223,6 +223,25 @@ class ArchiveReadCases(_LongTerm):
             await publish(hot, task_id, latest("l", n), message("log.a", n), latest("m", n), latest("l", -n))
             after = (await archived(store, hot, task_id, after)).last_index
         assert await portrait(store, task_id) == await portrait(hot, task_id)
+
+    @pytest.mark.parametrize("cut", [1, 4, 7])
+    async def test_a_hole_across_the_watermark(self, store: LongTermStore, hot: MemoryShortTermStore, cut: int) -> None:
+        """Cleanup removed what is archived and what is not; the archiver's repeat brings both as one hole."""
+        drafts = [message("ab"[n % 3 % 2]) for n in range(8)]
+        stored = await created(hot, *drafts[:cut])
+        task_id = stored.task.id
+        await archived(store, hot, task_id)
+        await publish(hot, task_id, *drafts[cut:])
+        await hot.trim(task_id, stored.epoch, TrimRule())
+        await publish(hot, task_id, message("b"))
+        assert (await archived(store, hot, task_id)).last_index == 8
+        items = await whole_log(store, task_id)
+        assert (span(items[cut]), span(items[-1])) == ((cut, 7), (8, 8)), "what was archived stays"
+        for view in (View(types=["a"]), View(types=["b"])):
+            total = sum(view.matches(draft.type, draft.level) for draft in drafts)
+            assert await store.count(task_id, view, 8) == total
+            assert await store.count(task_id, view, cut) == visible(items, view, cut)
+            assert visible(items, view, 8) == total
 
     @pytest.mark.parametrize("name", ODD)
     async def test_odd_payloads(self, store: LongTermStore, hot: MemoryShortTermStore, name: str) -> None:
