@@ -74,7 +74,9 @@ def test_one_process_has_the_file(python: Path, tmp_path: Path) -> None:
 def test_it_keeps_every_contract_that_it_declares(python: Path, tmp_path: Path) -> None:
     shutil.copytree(STORE / "tests", tmp_path / "tests")
     shutil.copy(STORE / "pyproject.toml", tmp_path)
-    report = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"], cwd=tmp_path).stdout
+    report = run(
+        [python, "-m", "pytest", "-q", "--assert=plain", "-p", "no:cacheprovider", "tests"], cwd=tmp_path
+    ).stdout
     assert "TestJournalStore: TaskLog, Listing, Deadlines, Followers, Cold, Workers\n" in report
     assert "found, but not tested" not in report
     assert "Durable: what was acknowledged is there after the process was killed" in report
