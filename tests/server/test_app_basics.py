@@ -235,7 +235,7 @@ async def test_health_detail_puts_new_facts_into_keys_of_their_own(http: httpx.A
     assert facts["auth"] == {"mode": "none"}
     ok = {"provider": "memory", "status": "ok"}
     assert facts["adapters"] == {"broadcast": ok, "shortTermStore": ok}
-    assert facts["tasks"] == {"pending": 1}
+    assert facts["tasks"] == {"active": 0, "queued": 1, "total": 1, "byStatus": {"pending": 1}}
     assert isinstance(facts["durability"]["shortTermStore"], str)
     assert set(facts["versions"]) == {"server", "core", "python"}
 

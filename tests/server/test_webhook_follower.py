@@ -14,7 +14,7 @@ from taskcast_core.followers import FollowerSettings
 from taskcast_server.app import create_taskcast_app
 from taskcast_server.webhooks.follower import WebhookFollower
 from taskcast_server.webhooks.options import Retry, WebhookOptions
-from taskcast_server.webhooks.sender import DeliveryFailed
+from taskcast_server.webhooks.outcomes import DeliveryFailed
 from tests.fixtures.eventually import eventually
 from tests.server.app_server import client, memory_engine, serving
 from tests.server.http_receiver import Got, Receiver, Reply

@@ -17,7 +17,7 @@ from taskcast_core.deadlines import SweepSettings
 from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import PluginError
 from taskcast_core.followers import Handler
-from taskcast_core.instruments import NONE, Instruments
+from taskcast_core.instruments import Instruments
 from taskcast_core.plugins import Plugins
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.selection import Selected
@@ -37,7 +37,7 @@ async def open_engine(
     *,
     hooks: Sequence[object] = (),
     handlers: Sequence[Handler] = (),
-    instruments: Instruments = NONE,
+    instruments: Instruments | None = None,
 ) -> AsyncIterator[TaskEngine]:
     """A running engine as the configuration describes it; closes what it opened, in reverse order.
 
@@ -46,7 +46,7 @@ async def open_engine(
         plugins: None discovers what is installed.
         hooks: further observers.
         handlers: followers of the log to run.
-        instruments: what the engine is measured and traced with.
+        instruments: what the engine is measured and traced with; None counts, and records no spans.
 
     Raises:
         ConfigError, PluginError: with the path and the installed choices. StoreUnavailable: a dependency is away.

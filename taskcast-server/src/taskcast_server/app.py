@@ -7,33 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
-
-from starlette.middleware.cors import CORSMiddleware
 
 from taskcast_core.config import Config
 from taskcast_core.contracts.auth import Authenticator
 from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import TaskcastError
 from taskcast_core.plugins import Plugins
+from taskcast_server import request_ids
 from taskcast_server.auth.admin import AdminDesk
 from taskcast_server.auth.assembly import as_authenticator
 from taskcast_server.auth.custom import Authenticate
 from taskcast_server.auth.none import OpenAuthenticator
 from taskcast_server.auth.tickets import TicketOffice
 from taskcast_server.calls import Call
-from taskcast_server.errors import BrokenOff, ClientGone, HttpError, RouteNotFound
+from taskcast_server.dependencies import Check
+from taskcast_server.errors import BrokenOff, ClientGone, HttpError, RouteNotFound, TooManyRequests
 from taskcast_server.failures import log_failure
+from taskcast_server.metrics import MetricsOptions, ServerMeters
 from taskcast_server.options import CorsOptions, LimitOptions
-from taskcast_server.request_log import request_line
-from taskcast_server.responses import Header, Reply, error_reply, internal_error
+from taskcast_server.request_log import log_refused, request_line
+from taskcast_server.responses import Reply, error_reply, internal_error
 from taskcast_server.routes.table import route_table
 from taskcast_server.routes.worker_socket import serve_socket
 from taskcast_server.routing import Doc, Route, Router, path_of, segments_of
-from taskcast_server.services import Check, Services, providers_of
+from taskcast_server.services import Services, providers_of
 from taskcast_server.streaming import EventStream, Receive, Send
+from taskcast_server.tracing import TracingOptions, find_tracer
 from taskcast_server.webhooks.follower import WebhookFollower
 
 Scope = Mapping[str, Any]
@@ -41,6 +43,9 @@ OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 OnRequest = Callable[[str], None]
 
 _BEHIND_AUTH = frozenset({"tasks", "events", "workers"})
+_CLIENT_GONE = 499
+"""What is counted where nobody was left to be answered."""
+_FIRST_ANSWERS = {"websocket.accept": 101, "websocket.close": 403}
 
 
 class TaskcastApp:
@@ -58,13 +63,18 @@ class TaskcastApp:
         cors: CorsOptions | None = None,
         has_docs: bool = True,
         on_request: OnRequest | None = None,
+        metrics: MetricsOptions | None = None,
     ) -> None:
         self._open = None if isinstance(services, Services) else services
         self.services = services if isinstance(services, Services) else None
         self.failure: BaseException | None = None
         self._router = Router(route_table(has_docs=has_docs))
+        self._meters = ServerMeters(self.routes) if metrics is None or metrics.enabled else None
+        if self.services is not None:
+            self.services.meters = self._meters
         self._on_request = on_request
-        self._http = _with_cors(self._serve, cors)
+        self._http: Any = None
+        self.set_cors(cors)
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -76,6 +86,10 @@ class TaskcastApp:
         """The admin token, if it was made at start and has to be told to somebody."""
         desk = self.services.admin if self.services else None
         return desk.token if desk is not None and desk.was_generated else None
+
+    def set_cors(self, cors: CorsOptions | None) -> None:
+        """Which pages of other origins may call, from now on."""
+        self._http = _with_cors(self._serve, cors)
 
     def dismiss_readers(self) -> None:
         """End all streams, telling their readers to come back; and open no new ones."""
@@ -94,52 +108,59 @@ class TaskcastApp:
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
-            assert self.services is not None, "the application has not been started"
-            await serve_socket(self.services, scope, receive, send)
+            await self._serve_socket(scope, receive, send)
 
     # ── Requests ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._on_request is None:
-            await self._answer(scope, receive, send)
-            return
-        status = [0]
+        assert self.services is not None, "the application has not been started"
+        call = self._find(path_of(scope), scope, receive, send)
+        request_ids.current.set(call.request_id.decode("latin-1"))
+        began = time.perf_counter()
+        tracer = self.services.tracer
+        if tracer is None:
+            status = await self._answer(call)
+        else:
+            with tracer.request(call) as span:
+                status = await self._answer(call)
+                span.answered(status)
+        took_s = time.perf_counter() - began
+        if self._meters is not None:
+            self._meters.answered(call.route, scope["method"], status, None if call.is_long else took_s)
+        if 400 <= status < 500:
+            log_refused(call, status, took_s)
+        if self._on_request is not None:
+            self._on_request(request_line(call, status, took_s))
 
-        async def watched(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                status[0] = message["status"]
-            await send(message)
-
-        began = time.monotonic()
-        call = await self._answer(scope, receive, watched)
-        self._on_request(request_line(scope, status[0], time.monotonic() - began, call))
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Call | None:
-        """Do the request and send the reply; the call, as far as it was understood."""
-        call: Call | None = None
-        path = path_of(scope)
+    async def _answer(self, call: Call) -> int:
+        """Do the request and send the reply; its status."""
         try:
-            assert self.services is not None, "the application has not been started"
-            call = self._find(path, scope, receive, send)
             reply = await self._run(call)
         except ClientGone:
-            return call
+            return _CLIENT_GONE
         except BrokenOff as broken:
-            self._report(scope, path, 500, broken.__cause__ or broken, call)
-            return call
+            self._report(call, 500, broken.__cause__ or broken)
+            return 500
         except TaskcastError as error:
-            reply = error_reply(error, is_terse=call is not None and call.route.is_terse)
+            call.error_code = error.code
+            reply = error_reply(error, is_terse=call.route.is_terse)
+            if isinstance(error, TooManyRequests) and self._meters is not None:
+                self._meters.refused(error)
             if reply.status >= 500:
-                self._report(scope, path, reply.status, error, call)
+                self._report(call, reply.status, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a JSON reply, and we a log line
             reply = internal_error()
-            self._report(scope, path, reply.status, error, call)
-        if reply is not None and reply.chunks is None:
-            await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
-            await send({"type": "http.response.body", "body": reply.body})
-        elif reply is not None and reply.chunks is not None:
-            await self._send_chunks(reply.chunks, reply, scope, path, receive, send)
-        return call
+            self._report(call, reply.status, error)
+        if reply is None:
+            return 200
+        if reply.chunks is not None:
+            return await self._send_chunks(call, reply, reply.chunks)
+        headers = [*reply.headers, *call.reply_headers]
+        if reply.status != 204:
+            headers.append((b"content-length", b"%d" % len(reply.body)))
+        await call.send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await call.send({"type": "http.response.body", "body": reply.body})
+        return reply.status
 
     def _find(self, path: str, scope: Scope, receive: Receive, send: Send) -> Call:
         assert self.services is not None
@@ -162,30 +183,51 @@ class TaskcastApp:
             call.check_scope()
         return await call.route.handler(call)
 
-    async def _send_chunks(
-        self, chunks: AsyncGenerator[bytes], reply: Reply, scope: Scope, path: str, receive: Receive, send: Send
-    ) -> None:
-        """Send a reply that is made on the way, for as long as somebody is there to take it."""
-        gone = asyncio.ensure_future(_wait_until_gone(receive))
+    async def _send_chunks(self, call: Call, reply: Reply, chunks: AsyncGenerator[bytes]) -> int:
+        """Send a reply that is made on the way, for as long as somebody is there to take it; its status."""
+        gone = asyncio.ensure_future(_wait_until_gone(call.receive))
+        headers = [*reply.headers, *call.reply_headers]
         try:
-            await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
+            await call.send({"type": "http.response.start", "status": reply.status, "headers": headers})
             async with aclosing(chunks):
                 async for chunk in chunks:
                     if gone.done():
-                        return
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+                        return _CLIENT_GONE
+                    await call.send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await call.send({"type": "http.response.body", "body": b""})
         except Exception as error:  # noqa: BLE001 - the status is sent; only the missing end can tell the caller
-            self._report(scope, path, 500, error, None)
+            self._report(call, 500, error)
+            return 500
         finally:
             gone.cancel()
+        return reply.status
 
-    def _report(self, scope: Scope, path: str, status: int, error: BaseException, call: Call | None) -> None:
-        log_failure(scope["method"], path, status, error)
-        unhandled = self.services.engine.observers.unhandled_error if self.services else None
+    def _report(self, call: Call, status: int, error: BaseException) -> None:
+        method, path = call.scope["method"], path_of(call.scope)
+        log_failure(method, path, status, error)
+        unhandled = call.services.engine.observers.unhandled_error
         if unhandled is not None and not isinstance(error, TaskcastError):
-            task_id = call.params.get("taskId") if call else None
-            unhandled(error=error, operation=f"{scope['method']} {path}", task_id=task_id)
+            unhandled(error=error, operation=f"{method} {path}", task_id=call.params.get("taskId"))
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket counts as one request, answered when it has been let in or refused."""
+        assert self.services is not None, "the application has not been started"
+        call = self._find(path_of(scope), {**scope, "method": "GET"}, receive, send)
+        request_ids.current.set(call.request_id.decode("latin-1"))
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            status = _FIRST_ANSWERS.get(message["type"]) or message.get("status")
+            if status is not None and not call.is_answered:
+                call.is_answered = True
+                if self._meters is not None:
+                    self._meters.answered(call.route, "GET", status, None)
+            await send(message)
+
+        if self.services.tracer is None:
+            await serve_socket(self.services, scope, receive, watched)
+            return
+        with self.services.tracer.request(call):
+            await serve_socket(self.services, scope, receive, watched)
 
     # ── Lifespan ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,6 +248,7 @@ class TaskcastApp:
     async def _start(self, stack: AsyncExitStack) -> None:
         if self._open is not None:
             self.services = await stack.enter_async_context(self._open())
+            self.services.meters = self._meters
         elif self.services is not None and not self.services.engine.is_open:
             await stack.enter_async_context(self.services.engine)
 
@@ -213,12 +256,6 @@ class TaskcastApp:
 async def _wait_until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _headers(reply: Reply) -> list[Header]:
-    if reply.status == 204:
-        return list(reply.headers)
-    return [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
 
 
 def _nowhere(error: HttpError, *, asks_caller: bool) -> Route:
@@ -233,13 +270,15 @@ def _nowhere(error: HttpError, *, asks_caller: bool) -> Route:
 def _with_cors(app: Any, cors: CorsOptions | None) -> Any:
     if cors is None or not cors.origins:
         return app
+    from starlette.middleware.cors import CORSMiddleware
+
     return CORSMiddleware(
         app,
         allow_origins=cors.origins,
         allow_methods=cors.methods,
         allow_headers=cors.headers,
         allow_credentials=cors.credentials,
-        expose_headers=("Taskcast-Gap", "Retry-After"),
+        expose_headers=("Taskcast-Gap", "Retry-After", "X-Request-Id"),
         max_age=cors.max_age_seconds,
     )
 
@@ -256,6 +295,8 @@ def create_taskcast_app(
     webhooks: WebhookFollower | None = None,
     checks: Mapping[str, Check] | None = None,
     has_docs: bool = True,
+    metrics: MetricsOptions | None = None,
+    tracing: TracingOptions | None = None,
 ) -> TaskcastApp:
     """An ASGI application over an engine, to be served or to be mounted into another program under any prefix.
 
@@ -266,6 +307,7 @@ def create_taskcast_app(
     to everybody. ``ticket_secret``: what stream tickets are sealed with; the same on all nodes. ``max_stream_s``: life
     of a stream whose caller never expires. ``admin`` enables ``POST /admin/token``. ``webhooks``: the follower that the
     engine was given as a handler, so that dead letters can be retried. ``checks``: what ``/health/ready`` asks.
+    ``metrics`` and ``tracing`` are about requests; what the engine counts and records is said by its ``instruments``.
     """
     authenticator = as_authenticator(auth)
     is_open = isinstance(authenticator, OpenAuthenticator)
@@ -280,8 +322,10 @@ def create_taskcast_app(
         webhooks=webhooks,
         providers=providers_of(engine),
         checks=checks or {},
+        metrics=metrics or MetricsOptions(),
+        tracer=find_tracer(tracing),
     )
-    return TaskcastApp(services, cors=cors, has_docs=has_docs)
+    return TaskcastApp(services, cors=cors, has_docs=has_docs, metrics=metrics)
 
 
 def assemble_app(config: Config, plugins: Plugins | None = None, *, on_request: OnRequest | None = None) -> TaskcastApp:
@@ -293,6 +337,7 @@ def assemble_app(config: Config, plugins: Plugins | None = None, *, on_request: 
         InvalidConfig: a section cannot be read.
     """
     from taskcast_server.assembly import open_services
+    from taskcast_server.live_config import LiveConfig
     from taskcast_server.options import DocsOptions
 
     plugins = plugins or Plugins()
@@ -301,11 +346,14 @@ def assemble_app(config: Config, plugins: Plugins | None = None, *, on_request: 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Services]:
         async with open_services(config, plugins) as services:
+            services.config = LiveConfig(config, plugins, services, app.set_cors)
             yield services
 
-    return TaskcastApp(
+    app = TaskcastApp(
         opened,
         cors=config.section(CorsOptions),
         has_docs=config.section(DocsOptions).enabled,
         on_request=on_request,
+        metrics=config.section(MetricsOptions),
     )
+    return app

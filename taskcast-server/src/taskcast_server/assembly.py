@@ -9,15 +9,20 @@ from typing import Protocol, runtime_checkable
 from taskcast_core.assembly import open_engine
 from taskcast_core.config import Config
 from taskcast_core.engine import TaskEngine
+from taskcast_core.instruments import Instruments
+from taskcast_core.meters import Meters
 from taskcast_core.plugins import Plugins
 from taskcast_core.selection import Role
 from taskcast_server.auth.admin import open_admin_desk
 from taskcast_server.auth.assembly import jwt_options, open_authenticator
 from taskcast_server.auth.options import AccessOptions, AuthOptions
 from taskcast_server.auth.tickets import TicketOffice, ticket_secret
+from taskcast_server.dependencies import Check
+from taskcast_server.metrics import MetricsOptions
 from taskcast_server.observing import enter_observers
 from taskcast_server.options import LimitOptions
-from taskcast_server.services import Check, Services
+from taskcast_server.services import Services
+from taskcast_server.tracing import TracingOptions, find_tracer
 from taskcast_server.webhooks.follower import WebhookFollower
 from taskcast_server.webhooks.options import WebhookOptions
 
@@ -47,7 +52,11 @@ async def open_services(config: Config, plugins: Plugins) -> AsyncIterator[Servi
     async with AsyncExitStack() as stack:
         webhooks = await stack.enter_async_context(WebhookFollower(config.section(WebhookOptions)))
         observers = await enter_observers(stack, config, plugins)
-        engine = await stack.enter_async_context(open_engine(config, plugins, hooks=observers, handlers=[webhooks]))
+        metrics, tracer = config.section(MetricsOptions), find_tracer(config.section(TracingOptions))
+        instruments = Instruments(Meters() if metrics.enabled else None, tracer)
+        engine = await stack.enter_async_context(
+            open_engine(config, plugins, hooks=observers, handlers=[webhooks], instruments=instruments)
+        )
         authenticator = await stack.enter_async_context(open_authenticator(config, plugins))
         jwt = jwt_options(auth)
         yield Services(
@@ -61,6 +70,9 @@ async def open_services(config: Config, plugins: Plugins) -> AsyncIterator[Servi
             webhooks=webhooks,
             providers=_providers(config, plugins),
             checks=_checks(engine),
+            needs=_needs(engine),
+            metrics=metrics,
+            tracer=tracer,
         )
 
 
@@ -71,8 +83,24 @@ def _providers(config: Config, plugins: Plugins) -> dict[str, str]:
 
 def _checks(engine: TaskEngine) -> dict[str, Check]:
     checks: dict[str, Check] = {}
-    parts: tuple[object, ...] = (engine.broadcast, engine.store, engine.long_term_store)
-    for part in parts:
+    for part in _parts(engine).values():
         if isinstance(part, HasDependencies):
             checks |= part.dependency_checks()
     return checks
+
+
+def _needs(engine: TaskEngine) -> dict[str, frozenset[str]]:
+    """Which dependencies each place needs; a broadcast rings by the commands of its store, too."""
+    return {
+        place: frozenset(part.dependency_checks())
+        for place, part in _parts(engine).items()
+        if isinstance(part, HasDependencies)
+    }
+
+
+def _parts(engine: TaskEngine) -> dict[str, object]:
+    return {
+        "broadcast": engine.broadcast,
+        "shortTermStore": engine.store,
+        "longTermStore": engine.long_term_store,
+    }

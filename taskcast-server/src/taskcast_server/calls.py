@@ -8,8 +8,6 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.requests import HTTPConnection
-
 from taskcast_core import wire
 from taskcast_core.contracts.auth import Principal, Scope
 from taskcast_core.errors import Forbidden, InvalidInput, TaskNotFound
@@ -19,6 +17,7 @@ from taskcast_server.auth.none import OPEN, OPEN_NAME, OpenAuthenticator
 from taskcast_server.auth.rules import satisfies
 from taskcast_server.auth.tickets import Ticket
 from taskcast_server.errors import BodyTooLarge, ClientGone, MalformedBody
+from taskcast_server.request_ids import HEADER, request_id
 from taskcast_server.routing import Route
 from taskcast_server.services import Services
 from taskcast_server.streaming import Receive, Send
@@ -33,10 +32,15 @@ class Call:
 
     Attributes:
         principal: who calls; open until ``authenticate``. ticket: by which, if that was the proof.
-        note: what the request log is to say about it.
+        note: what the request log is to say about it. request_id: what the request is called everywhere.
+        error_code: of the refusal. is_long: how long it takes says nothing about this server (streams, waiting pulls).
+        is_answered: the reply has begun; kept for WebSockets only.
     """
 
-    __slots__ = ("_query", "note", "params", "principal", "receive", "route", "scope", "send", "services", "ticket")
+    __slots__ = (
+        "_query", "error_code", "is_answered", "is_long", "note", "params", "principal", "receive", "request_id",
+        "route", "scope", "send", "services", "ticket",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -52,6 +56,9 @@ class Call:
         self.principal: Principal = OPEN
         self.ticket: Ticket | None = None
         self.note = ""
+        self.request_id = request_id(scope["headers"])
+        self.error_code = ""
+        self.is_long = self.is_answered = False
         self._query: dict[str, str] | None = None
 
     # ── What was sent ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,6 +156,11 @@ class Call:
             raise InvalidInput([("", "expected an object")])
         return value
 
+    @property
+    def reply_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What every reply carries."""
+        return ((HEADER, self.request_id),)
+
     # ── Who sent it ────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -169,6 +181,8 @@ class Call:
         else:
             authenticator = self.services.authenticator
             if not isinstance(authenticator, OpenAuthenticator):
+                from starlette.requests import HTTPConnection
+
                 self.principal = await authenticator.authenticate(HTTPConnection(dict(self.scope)))
 
     def check_scope(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from taskcast_core.errors import TaskcastError
 
@@ -65,11 +65,12 @@ class MalformedBody(HttpError):
 
 
 class TooManyRequests(HttpError):
-    """A caller's rate or count is used up. ``retry_after_s``: when it is worth trying again."""
+    """A caller's rate or count is used up. ``retry_after_s``: when it is worth trying again. ``limit``: which it is."""
 
     status, code, retryable = 429, "too_many_requests", True
 
-    def __init__(self, message: str, retry_after_s: int) -> None:
+    def __init__(self, message: str, retry_after_s: int, limit: Literal["rate", "streams", "tasks", "admin"]) -> None:
+        self.limit = limit
         super().__init__(message, ((b"retry-after", b"%d" % retry_after_s),))
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from taskcast_core import wire
 from taskcast_core.errors import StorageError, StoreUnavailable
+from taskcast_server import request_ids
 
 FAILURES = logging.getLogger("taskcast_server.failed_requests")
 _MAX_CHARACTERS = 2048
@@ -25,6 +26,8 @@ def log_failure(method: str, path: str, status: int, error: BaseException | None
         "status": status,
         "errorKind": _kind(path, error),
     }
+    if request_id := request_ids.current.get():
+        facts["requestId"] = request_id
     if error is not None:
         facts["error"] = describe(error)
     FAILURES.error("%s", wire.dumps(facts).decode())

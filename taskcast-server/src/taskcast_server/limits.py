@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from attrs import define, frozen
 
@@ -26,8 +27,16 @@ class _Bucket:
 class RequestRate:
     """A token bucket per caller: so many requests per minute, and so many at once."""
 
-    def __init__(self, per_minute: int, burst: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        per_minute: int,
+        burst: int,
+        *,
+        name: Literal["rate", "admin"] = "rate",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._per_second, self._burst, self._monotonic = per_minute / 60, max(1, burst), monotonic
+        self._name = name
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, caller: str) -> None:
@@ -48,16 +57,17 @@ class RequestRate:
             self._buckets.move_to_end(caller)
         if bucket.tokens < 1:
             wait_s = math.ceil((1 - bucket.tokens) / self._per_second)
-            raise TooManyRequests("Too many requests", max(1, wait_s))
+            raise TooManyRequests("Too many requests", max(1, wait_s), self._name)
         bucket.tokens -= 1
 
 
 class OpenStreams:
     """How many streams each caller has open here."""
 
-    def __init__(self, maximum: int) -> None:
+    def __init__(self, maximum: int, before: OpenStreams | None = None) -> None:
+        """``before``: whose place it takes; streams that are open go on counting."""
         self._maximum = maximum
-        self._open: dict[str, int] = {}
+        self._open: dict[str, int] = before._open if before else {}
 
     @contextmanager
     def opened(self, caller: str) -> Iterator[None]:
@@ -68,7 +78,7 @@ class OpenStreams:
         """
         count = self._open.get(caller, 0)
         if count >= self._maximum:
-            raise TooManyRequests(f"At most {self._maximum} streams may be open at a time", 5)
+            raise TooManyRequests(f"At most {self._maximum} streams may be open at a time", 5, "streams")
         self._open[caller] = count + 1
         try:
             yield
@@ -95,9 +105,17 @@ class LiveTasks:
     second and caller) which of them have ended.
     """
 
-    def __init__(self, maximum: int, still_live: StillLive, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        maximum: int,
+        still_live: StillLive,
+        before: LiveTasks | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``before``: whose place it takes; the tasks that it knows go on counting."""
         self._maximum, self._still_live, self._monotonic = maximum, still_live, monotonic
-        self._made: OrderedDict[str, _Created] = OrderedDict()
+        self._made: OrderedDict[str, _Created] = before._made if before else OrderedDict()
 
     async def check(self, caller: str, wanted: int = 1) -> None:
         """Make sure that there is room for so many more.
@@ -114,7 +132,7 @@ class LiveTasks:
             ended = set(made.ids) - set(await self._still_live(tuple(made.ids)))
             made.ids -= ended
         if len(made.ids) + wanted > self._maximum:
-            raise TooManyRequests(f"At most {self._maximum} tasks may be live at a time", 5)
+            raise TooManyRequests(f"At most {self._maximum} tasks may be live at a time", 5, "tasks")
 
     def add(self, caller: str, task_id: str) -> None:
         """Count a task that has been created."""
@@ -134,8 +152,14 @@ class CallerLimits:
     tasks: LiveTasks | None = None
 
 
-def caller_limits(options: LimitOptions, still_live: StillLive, *, is_open: bool) -> CallerLimits:
-    """The limits by the configuration; see `LimitOptions` for the defaults. ``is_open``: there is no authentication."""
+def caller_limits(
+    options: LimitOptions, still_live: StillLive, *, is_open: bool, before: CallerLimits | None = None
+) -> CallerLimits:
+    """The limits by the configuration; see `LimitOptions` for the defaults.
+
+    ``is_open``: there is no authentication. ``before``: the limits so far, when they change while the server runs.
+    """
+    before = before or CallerLimits()
 
     def chosen(given: int | None, default: int) -> int | None:
         return given if given is not None or is_open else default
@@ -145,6 +169,6 @@ def caller_limits(options: LimitOptions, still_live: StillLive, *, is_open: bool
     tasks = chosen(options.max_live_tasks, 100_000)
     return CallerLimits(
         None if rpm is None else RequestRate(rpm, options.burst or max(1, rpm // 10)),
-        None if streams is None else OpenStreams(streams),
-        None if tasks is None else LiveTasks(tasks, still_live),
+        None if streams is None else OpenStreams(streams, before.streams),
+        None if tasks is None else LiveTasks(tasks, still_live, before.tasks),
     )

@@ -14,8 +14,8 @@ from taskcast_core import models, wire
 from taskcast_core.contracts.followers import DeadLetter
 from taskcast_core.signals import SignalInput
 from taskcast_server.routes.archive import ReleaseRequest
-from taskcast_server.routes.health import VERSION
 from taskcast_server.routing import Parameter, Route, segments_of
+from taskcast_server.services import VERSION
 
 Schema = dict[str, Any]
 

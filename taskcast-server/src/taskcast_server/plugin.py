@@ -6,7 +6,9 @@ from taskcast_core.config import SectionRegistry
 from taskcast_core.hookspecs import hookimpl
 from taskcast_core.registry import Registry
 from taskcast_server.auth.options import AccessOptions, AuthOptions, CustomOptions, JwtOptions
+from taskcast_server.metrics.options import MetricsOptions
 from taskcast_server.options import CorsOptions, DocsOptions, LimitOptions, ServerOptions
+from taskcast_server.tracing import TracingOptions
 from taskcast_server.webhooks.options import WebhookOptions
 
 
@@ -20,11 +22,13 @@ def taskcast_authenticators(registry: Registry) -> None:
 
 @hookimpl
 def taskcast_config_sections(registry: SectionRegistry) -> None:
-    """``auth``, ``webhook``, ``limits``, ``cors``, ``docs``, and the top-level keys about access and the server."""
+    """What the server reads, and the top-level keys about access and the server itself."""
     registry.add("auth", AuthOptions)
     registry.add("webhook", WebhookOptions)
     registry.add("limits", LimitOptions)
     registry.add("cors", CorsOptions)
     registry.add("docs", DocsOptions)
+    registry.add("metrics", MetricsOptions)
+    registry.add("tracing", TracingOptions)
     registry.add_root(AccessOptions)
     registry.add_root(ServerOptions)

@@ -26,16 +26,13 @@ import base64
 import binascii
 import logging
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from taskcast_core import wire
 from taskcast_core.clock import Clock
@@ -46,6 +43,9 @@ from taskcast_server.auth.claims import MalformedClaims, seconds
 from taskcast_server.auth.options import AuthOptions, JwtOptions
 from taskcast_server.auth.rules import claims_asked_for
 
+if TYPE_CHECKING:
+    from taskcast_server.auth.seal import Seal
+
 _log = logging.getLogger(__name__)
 
 SCOPE = "event:subscribe"
@@ -55,7 +55,6 @@ MAX_LENGTH = 8192
 _MAX_STREAMS_OF_ONE = 2
 _MAX_REMEMBERED = 10_000
 _PREFIX = "tct1."
-_NONCE_BYTES = 12
 
 
 @frozen
@@ -80,7 +79,11 @@ class Ticket:
 
 
 class TicketOffice:
-    """Issues tickets, and admits those who show one."""
+    """Issues tickets, and admits those who show one.
+
+    Attributes:
+        counts: how many were ``issued``, ``admitted``, ``refused`` (shown, and not admitted).
+    """
 
     def __init__(
         self,
@@ -90,13 +93,19 @@ class TicketOffice:
         clock: Clock | None = None,
     ) -> None:
         """Without a secret, a random key is made, and tickets are good in this process only."""
-        material = os.urandom(32) if not secret else secret.encode() if isinstance(secret, str) else secret
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"taskcast stream ticket v1").derive(material)
-        self._seal = AESGCM(key)
+        self._secret = os.urandom(32) if not secret else secret.encode() if isinstance(secret, str) else secret
         self._max_stream_s = max_stream_s
         self._clock = clock or Clock()
         self._open: dict[str, int] = {}
         self._closed: OrderedDict[str, float] = OrderedDict()
+        self.counts: Counter[str] = Counter()
+
+    @cached_property
+    def _seal(self) -> Seal:
+        """Made with the first ticket: a server that issues none need not load cryptography."""
+        from taskcast_server.auth.seal import Seal
+
+        return Seal(self._secret)
 
     def issue(self, principal: Principal, task_id: str, auth_config: TaskAuthConfig | None = None) -> IssuedTicket:
         """A ticket to read this task in the principal's name.
@@ -118,7 +127,9 @@ class TicketOffice:
             expires_at=limit if principal.expires_at is None else min(principal.expires_at, limit),
             claims={name: value for name, value in principal.claims.items() if name in asked},
         )
-        return self._write(Ticket(os.urandom(12).hex(), task_id, confined), now)
+        issued = self._write(Ticket(os.urandom(12).hex(), task_id, confined), now)
+        self.counts["issued"] += 1
+        return issued
 
     def admit(self, text: str, task_id: str) -> Ticket:
         """Accept a ticket for a stream of this task.
@@ -126,6 +137,15 @@ class TicketOffice:
         Raises:
             Unauthorized: it is not one of ours, is for another task, is no longer good, or is in use.
         """
+        try:
+            ticket = self._admit(text, task_id)
+        except Unauthorized:
+            self.counts["refused"] += 1
+            raise
+        self.counts["admitted"] += 1
+        return ticket
+
+    def _admit(self, text: str, task_id: str) -> Ticket:
         ticket, opens_until = self._read(text)
         now = self._now()
         expires_at = ticket.principal.expires_at
@@ -178,8 +198,7 @@ class TicketOffice:
             "id": ticket.id, "task": ticket.task_id, "opens": opens_until, "exp": principal.expires_at,
             "sub": principal.subject, "name": principal.name, "claims": dict(principal.claims),
         })  # fmt: skip
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = nonce + self._seal.encrypt(nonce, content, _PREFIX.encode())
+        sealed = self._seal.close(content, _PREFIX.encode())
         text = _PREFIX + base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
         if len(text) > MAX_LENGTH:
             raise Forbidden("The claims of this token do not fit into a ticket")
@@ -191,9 +210,9 @@ class TicketOffice:
         try:
             padded = text[len(_PREFIX) :] + "=" * (-(len(text) - len(_PREFIX)) % 4)
             sealed = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
-            content = self._seal.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _PREFIX.encode())
+            content = self._seal.open(sealed, _PREFIX.encode())
             return _ticket(wire.loads(content))
-        except (UnicodeEncodeError, binascii.Error, ValueError, InvalidTag, InvalidInput) as error:
+        except (UnicodeEncodeError, binascii.Error, ValueError, InvalidInput) as error:
             raise _invalid() from error
 
 

@@ -1,4 +1,4 @@
-"""For those who run the server: the admin token, and webhooks that could not be delivered."""
+"""For those who run the server: the admin token, webhooks that could not be delivered, and the configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from taskcast_core.contracts.followers import DeadLetter
 from taskcast_core.errors import Unauthorized
 from taskcast_server.calls import Call
 from taskcast_server.errors import LetterNotFound, LetterUndeliverable, MalformedBody, RouteNotFound
+from taskcast_server.live_config import LiveConfig
 from taskcast_server.requests import read_limit
 from taskcast_server.responses import NO_CONTENT, Reply, json_reply
 from taskcast_server.routes.documents import INTEGER, lists_of, record
@@ -67,9 +68,45 @@ async def discard_letter(call: Call) -> Reply:
     return NO_CONTENT
 
 
+async def show_config(call: Call) -> Reply:
+    """``GET /admin/config``."""
+    return json_reply(_config(call).shown())
+
+
+async def validate_config(call: Call) -> Reply:
+    """``POST /admin/config/validate``: the body is a whole configuration; nothing is changed."""
+    config = _config(call)
+    return json_reply(config.judge(await call.json_object()).shown())
+
+
+async def change_config(call: Call) -> Reply:
+    """``PUT /admin/config``: what the body gives, of the parts that can change."""
+    config = _config(call)
+    given = await call.json_object()
+    request_id = call.request_id.decode("latin-1")
+    return json_reply(await config.change(given, call.principal.subject or call.caller, request_id))
+
+
+def _config(call: Call) -> LiveConfig:
+    """Raises RouteNotFound: an embedded application has no configuration of its own."""
+    if call.services.config is None:
+        raise RouteNotFound
+    return call.services.config
+
+
 _TOKEN = record(token={"type": "string"}, expiresAt=INTEGER)
 _LETTERS = record(deadLetters=lists_of("DeadLetter"))
 _LETTERS["properties"] = {**_LETTERS["properties"], "nextAfter": {"type": "string"}}
+
+_TREE = {"type": "object", "additionalProperties": True}
+_NONE = "this application has no configuration of its own"
+_CONFIG = record(settings=_TREE, live=_TREE, changes={"type": "array", "items": _TREE})
+_VERDICT = record(
+    valid={"type": "boolean"},
+    errors={"type": "array", "items": record(path={"type": "string"}, message={"type": "string"})},
+    warnings={"type": "array", "items": {"type": "string"}},
+)
+_CHANGE = record(at=INTEGER, by={"type": "string"}, requestId={"type": "string"}, changed=_TREE)
 
 ROUTES = (
     Route(
@@ -105,6 +142,23 @@ ROUTES = (
     Route(
         "DELETE", "/admin/dead-letters/{letterId}", discard_letter,
         Doc("Forget one", "Admin", {204: "it is gone", 404: "no such letter"}),
+        scope="admin",
+    ),
+    Route(
+        "GET", "/admin/config", show_config,
+        Doc("What this process runs with, secrets masked", "Admin", {200: ("the configuration", _CONFIG), 404: _NONE}),
+        scope="admin",
+    ),
+    Route(
+        "POST", "/admin/config/validate", validate_config,
+        Doc("What a server would say of a configuration; nothing changes", "Admin",
+            {200: ("the verdict", _VERDICT), 404: _NONE}, body=_TREE),
+        scope="admin",
+    ),
+    Route(
+        "PUT", "/admin/config", change_config,
+        Doc("Change what can change in this process while it runs: logLevel, limits, cors, cleanup, "
+            "webhook.defaultRetry", "Admin", {200: ("what was changed", _CHANGE), 404: _NONE}, body=_TREE),
         scope="admin",
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from taskcast_core.errors import InvalidInput, StoreUnavailable, TaskcastError
 from taskcast_server.calls import Call
-from taskcast_server.errors import NotAtomicHere
+from taskcast_server.errors import NotAtomicHere, TooManyRequests
 from taskcast_server.requests import read_task_input
 from taskcast_server.responses import Reply, json_reply, shown_task, status_of
 from taskcast_server.routes.documents import IDEMPOTENCY, record, reference
@@ -31,6 +31,8 @@ async def create_batch(call: Call) -> Reply:
             results += [_failure(error)] * (len(items) - at)  # the others would fare no better
             break
         except TaskcastError as error:
+            if isinstance(error, TooManyRequests) and call.services.meters is not None:
+                call.services.meters.refused(error)
             results.append(_failure(error))
             continue
         results.append({"ok": True, "task": shown_task(task)})

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from taskcast_core.deliveries import Batch
 from taskcast_core.filters import View
 from taskcast_core.ids import new_ulid
+from taskcast_core.models import SubscribeFilter
 from taskcast_server.auth.none import OPEN_NAME
 from taskcast_server.calls import Call
 from taskcast_server.errors import ShuttingDown
@@ -33,14 +34,15 @@ async def subscribe(call: Call) -> None:
         _open_stream(call, stack)
         subscription = await engine.subscribe(call.task_id, wanted).open()
         stack.callback(subscription.close)
+        await _link_creator(call)
         stack.enter_context(_observed(call))
-        call.note = "subscriber connected"
+        call.note, call.is_long = "subscriber connected", True
 
         def encode(batch: Batch) -> bytes:
             return encode_batch(batch, wrap=wanted.wrap)
 
-        stream = EventStream(subscription, encode, call.services.wheel, call.receive, call.send)
-        await stream.run(lives_for_s=_lives_for_s(call), http_version=call.scope.get("http_version", "1.1"))
+        _measure_resume(call, wanted)
+        await _run(call, EventStream(subscription, encode, call.services.wheel, call.receive, call.send))
 
 
 async def subscribe_all(call: Call) -> None:
@@ -49,10 +51,38 @@ async def subscribe_all(call: Call) -> None:
     with ExitStack() as stack:
         _open_stream(call, stack)
         async with call.services.engine.subscribe_all(view, call.principal.may_see) as source:
-            call.note = "global subscriber connected"
+            call.note, call.is_long = "global subscriber connected", True
             visible = _VisibleTasks(call)
-            stream = EventStream(source, visible.encode, call.services.wheel, call.receive, call.send)
-            await stream.run(lives_for_s=_lives_for_s(call), http_version=call.scope.get("http_version", "1.1"))
+            await _run(call, EventStream(source, visible.encode, call.services.wheel, call.receive, call.send))
+
+
+async def _run(call: Call, stream: EventStream) -> None:
+    """Stream until it ends, for whatever reason."""
+    try:
+        await stream.run(
+            lives_for_s=_lives_for_s(call),
+            http_version=call.scope.get("http_version", "1.1"),
+            headers=call.reply_headers,
+        )
+    finally:
+        if stream.was_stalled and call.services.meters is not None:
+            call.services.meters.stalled += 1
+
+
+def _measure_resume(call: Call, wanted: SubscribeFilter) -> None:
+    if call.services.meters is not None:
+        kind, since = "none", wanted.since
+        if since is not None:
+            kind = "id" if since.id is not None else "index" if since.index is not None else "timestamp"
+            if kind == "id" and "since.id" not in call.query:
+                kind = "last-event-id"
+        call.services.meters.resumes[kind] += 1
+
+
+async def _link_creator(call: Call) -> None:
+    """Relate the stream's span to what the task's creator was recorded to do."""
+    if call.services.tracer is not None and (task := await call.services.engine.get_task(call.task_id)):
+        call.services.tracer.link(task.traceparent)
 
 
 class _VisibleTasks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskcast_server.routes import admin, archive, batch, docs, events, health, signals, stream, tasks, workers
+from taskcast_server.routes import admin, archive, batch, docs, events, health, metrics, signals, stream, tasks, workers
 from taskcast_server.routing import Route
 
 
@@ -10,6 +10,7 @@ def route_table(*, has_docs: bool = True) -> tuple[Route, ...]:
     """The routes; ``has_docs``: the document and its page as well."""
     routes = (
         *health.ROUTES,
+        *metrics.ROUTES,
         *tasks.ROUTES,
         *batch.ROUTES,
         *events.ROUTES,

@@ -19,6 +19,7 @@ from taskcast_server.requests import (
 from taskcast_server.responses import NO_CONTENT, Reply, json_reply, shown_task, watched_task
 from taskcast_server.routes.documents import ASSIGNMENT, IDEMPOTENCY, INTEGER, lists_of, record
 from taskcast_server.routing import Doc, Parameter, Route
+from taskcast_server.tracing import valid_traceparent
 
 PAGE = 1000
 """Tasks in a list unless it asks for fewer; also the most."""
@@ -50,7 +51,9 @@ async def create_task(call: Call, given: TaskInput, key: str | None, *, after: s
     live = call.services.callers.tasks
     if live is not None:
         await live.check(call.caller)
-    task = await call.services.engine.create_task(given, idempotency_key=key, after=after)
+    task = await call.services.engine.create_task(
+        given, idempotency_key=key, after=after, traceparent=valid_traceparent(call)
+    )
     if live is not None:
         live.add(call.caller, task.id)
     return task

@@ -31,7 +31,7 @@ from taskcast_core.errors import (
 from taskcast_core.models import MatchRule, Task, TaskStatus, Worker
 from taskcast_core.workers import ClaimFailed, Registration, WorkerLayer
 from taskcast_core.workers.settings import DEFAULT_CAPACITY, DEFAULT_WEIGHT
-from taskcast_server.errors import RouteNotFound, ShuttingDown
+from taskcast_server.errors import RouteNotFound, ShuttingDown, TooManyRequests
 from taskcast_server.requests import text_faults
 from taskcast_server.responses import error_reply
 from taskcast_server.routing import path_of
@@ -57,6 +57,8 @@ async def serve_socket(services: Services, scope: Mapping[str, Any], receive: Re
     try:
         principal, layer = await _admit(services, scope)
     except TaskcastError as error:
+        if isinstance(error, TooManyRequests) and services.meters is not None:
+            services.meters.refused(error)
         await _refuse(error, scope, send)
         return
     await send({"type": "websocket.accept"})

@@ -71,6 +71,7 @@ async def pull(call: Call) -> Reply:
     if not worker_id:
         raise InvalidInput("workerId query param required")
     check_worker(call, worker_id)
+    call.is_long = True
     timeout_ms = read_integer(query, "timeout")
     timeout_ms = DEFAULT_PULL_MS if timeout_ms is None else max(0, min(timeout_ms, LONGEST_PULL_MS))
     pulling = asyncio.ensure_future(
@@ -87,6 +88,8 @@ async def pull(call: Call) -> Reply:
     if task is None:
         return Reply(204, headers=headers)
     call.note = f"→ {task.id}"
+    if call.services.tracer is not None:
+        call.services.tracer.link(task.traceparent)
     return json_reply(
         shown_task(task), 200, ((b"x-taskcast-assignment", (task.assignment_id or "").encode()), *headers)
     )

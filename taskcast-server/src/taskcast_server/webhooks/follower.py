@@ -7,27 +7,37 @@ goes on. Imported events are not delivered: they happened elsewhere.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from taskcast_core.contracts.followers import DeadLetter, Dirty, FollowerKind
 from taskcast_core.contracts.task_log import Stored
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.filters import View
 from taskcast_core.followers import Host, Progress
-from taskcast_core.models import WebhookConfig
+from taskcast_core.log_events import tell
+from taskcast_core.meters import SECONDS, Distribution
+from taskcast_core.models import Task, WebhookConfig
 from taskcast_core.states import TERMINAL
 from taskcast_server.errors import LetterNotFound, LetterUndeliverable
 from taskcast_server.event_text import envelope_text, event_text
 from taskcast_server.webhooks.backoff import delay_ms, merge_retry
-from taskcast_server.webhooks.options import WebhookOptions
+from taskcast_server.webhooks.options import Retry, WebhookOptions
+from taskcast_server.webhooks.outcomes import DeliveryFailed, Outcome
 from taskcast_server.webhooks.payload import COMPLETION_TYPE, completion_body
-from taskcast_server.webhooks.sender import DeliveryFailed, Outcome, WebhookSender
 from taskcast_server.webhooks.targets import loggable
+
+if TYPE_CHECKING:
+    from taskcast_server.webhooks.sender import WebhookSender
+
+_log = logging.getLogger(__name__)
 
 _TURN_S = 2.0
 """After so long a lane's progress is noted, so that a crash repeats little."""
@@ -45,27 +55,45 @@ class _Delivery:
 
 
 class WebhookFollower:
-    """The handler of the lanes ``webhook:N``. Enter it before the engine that it is handed to."""
+    """The handler of the lanes ``webhook:N``. Enter it before the engine that it is handed to.
+
+    Attributes:
+        attempts: how many ``delivered``, ``failed``; deliveries ``given_up``. attempt_s: how long attempts took.
+    """
 
     kind: FollowerKind = "webhook"
 
     def __init__(self, options: WebhookOptions | None = None, sender: WebhookSender | None = None) -> None:
         self._options = options or WebhookOptions()
-        self._sender = sender or WebhookSender(self._options)
+        self._sender = sender
+        self._is_open = False
+        self._opening = asyncio.Lock()
         self._host: Host | None = None
+        self.attempts: Counter[str] = Counter()
+        self.attempt_s = Distribution(SECONDS)
 
     async def __aenter__(self) -> Self:
-        await self._sender.__aenter__()
+        if self._sender is not None:
+            await self._sender.__aenter__()
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._sender.__aexit__(kind, error, trace)
+        self._is_open = False
+        if self._sender is not None:
+            await self._sender.__aexit__(kind, error, trace)
 
     def attach(self, host: Host) -> None:
         """See Handler."""
         self._host = host
+
+    def change_default_retry(self, retry: Retry) -> None:
+        """What a webhook's own ``retry`` leaves open, from now on."""
+        self._options = evolve(self._options, default_retry=retry)
+        if self._sender is not None:
+            self._sender.change_default_retry(retry)
 
     @property
     def _home(self) -> Host:
@@ -128,26 +156,61 @@ class WebhookFollower:
     ) -> Progress | None:
         """Make the next attempt; None when the lane may go on: it was delivered, or given up."""
         attempt = before + 1
-        outcome = await self._send(webhook, delivery, attempt)
+        outcome = await self._send(webhook, lane, delivery, stored.task, attempt)
         if outcome.delivered:
             return None
         retry = merge_retry(webhook.retry, self._options.default_retry)
         if outcome.may_retry and attempt <= retry.retries:
             return Progress(done, attempt, self._home.now_ms() + delay_ms(retry, attempt))
+        self.attempts["given_up"] += 1
         await self._home.store.add_dead_letter(self._letter(webhook, lane, delivery, stored, outcome, attempt))
         if self._home.observers.webhook_failed:
             self._home.observers.webhook_failed(config=webhook, error=DeliveryFailed(attempt, outcome))
         return None
 
-    async def _send(self, webhook: WebhookConfig, delivery: _Delivery, attempt: int) -> Outcome:
-        return await self._sender.send(
+    async def _send(self, webhook: WebhookConfig, lane: str, delivery: _Delivery, task: Task, attempt: int) -> Outcome:
+        """One attempt: recorded, counted and logged."""
+        tracer = self._home.instruments.tracer
+        if tracer is None:
+            outcome = await self._post(webhook, delivery, attempt, task.traceparent)
+        else:
+            target = loggable(webhook.url)
+            with tracer.span("taskcast.webhook", task_id=task.id, target=target, attempt=attempt) as span:
+                span.link(task.traceparent)
+                outcome = await self._post(webhook, delivery, attempt, tracer.traceparent)
+                span.note(delivered=outcome.delivered, status=outcome.status or 0)
+        self.attempts["delivered" if outcome.delivered else "failed"] += 1
+        self.attempt_s.add(outcome.latency_ms / 1000)
+        tell(
+            _log, logging.INFO if outcome.delivered else logging.WARNING, "webhook_attempt",
+            taskId=task.id, lane=lane, eventId=delivery.event_id, target=loggable(webhook.url), attempt=attempt,
+            delivered=outcome.delivered, reason=None if outcome.delivered else outcome.reason, ms=outcome.latency_ms,
+        )  # fmt: skip
+        return outcome
+
+    async def _post(
+        self, webhook: WebhookConfig, delivery: _Delivery, attempt: int, traceparent: str | None
+    ) -> Outcome:
+        sender = await self._opened_sender()
+        return await sender.send(
             webhook,
             delivery.body,
             event_type=delivery.event_type,
             event_id=delivery.event_id,
             built_at_s=delivery.built_at_s,
             attempt=attempt,
+            traceparent=traceparent,
         )
+
+    async def _opened_sender(self) -> WebhookSender:
+        """Made for the first delivery: a server that delivers nothing need not load an HTTP client."""
+        assert self._is_open, "the follower has not been entered"
+        async with self._opening:
+            if self._sender is None:
+                from taskcast_server.webhooks.sender import WebhookSender
+
+                self._sender = await WebhookSender(self._options).__aenter__()
+        return self._sender
 
     # ── Dead letters ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,7 +241,7 @@ class WebhookFollower:
         try:
             webhook, stored, delivery = await self._recall(letter)
             attempts = int(letter.detail.get("attempts", 0)) + 1
-            outcome = await self._send(webhook, delivery, attempts)
+            outcome = await self._send(webhook, letter.lane, delivery, stored.task, attempts)
             if outcome.delivered:
                 return outcome
             kept = self._letter(webhook, letter.lane, delivery, stored, outcome, attempts)

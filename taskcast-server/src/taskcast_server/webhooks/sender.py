@@ -15,7 +15,6 @@ Proxies of the environment are not used: they would connect where the guard cann
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 import time
 from collections.abc import Callable
@@ -24,16 +23,15 @@ from types import TracebackType
 
 import httpcore
 import httpx
-from attrs import frozen
+from attrs import evolve
 
 from taskcast_core.models import WebhookConfig
 from taskcast_server.webhooks.backoff import merge_retry
 from taskcast_server.webhooks.guard import GuardedBackend, Resolve, SystemResolver, TargetRefused
-from taskcast_server.webhooks.options import WebhookOptions
+from taskcast_server.webhooks.options import Retry, WebhookOptions
+from taskcast_server.webhooks.outcomes import Outcome
 from taskcast_server.webhooks.signing import SIGNATURE_HEADERS, delivery_headers
-from taskcast_server.webhooks.targets import basic_credentials, check_characters, loggable, parse_target, same_origin
-
-_log = logging.getLogger(__name__)
+from taskcast_server.webhooks.targets import basic_credentials, check_characters, parse_target, same_origin
 
 MAX_REDIRECTS = 3
 _REPEATED = frozenset({301, 302, 307, 308})
@@ -44,41 +42,6 @@ _KEPT_CONNECTIONS = 20
 _IDLE_S = 30.0
 _MAX_REASON = 200
 _FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError)
-
-
-@frozen
-class Outcome:
-    """How one attempt went.
-
-    Attributes:
-        delivered: the receiver answered 2xx. status: what it answered, if it did.
-        error: what went wrong before a final status; without addresses, credentials or paths.
-        may_retry: False where another attempt cannot go differently.
-        latency_ms: of the whole attempt.
-    """
-
-    delivered: bool
-    latency_ms: int
-    status: int | None = None
-    error: str | None = None
-    may_retry: bool = True
-
-    @property
-    def reason(self) -> str:
-        """``HTTP 503``, or the error."""
-        return self.error if self.error is not None else f"HTTP {self.status}"
-
-
-class DeliveryFailed(Exception):
-    """A delivery that was given up; what the hook ``taskcast_webhook_failed`` is told.
-
-    Attributes:
-        attempts: how many there were. outcome: of the last.
-    """
-
-    def __init__(self, attempts: int, outcome: Outcome) -> None:
-        self.attempts, self.outcome = attempts, outcome
-        super().__init__(f"Webhook delivery failed after {attempts} attempts: {outcome.reason}")
 
 
 class WebhookSender:
@@ -130,6 +93,7 @@ class WebhookSender:
         event_id: str,
         built_at_s: int,
         attempt: int = 1,
+        traceparent: str | None = None,
     ) -> Outcome:
         """Make one attempt to deliver ``body``.
 
@@ -140,12 +104,15 @@ class WebhookSender:
             event_id: for ``webhook-id``; receivers recognise repeats by it.
             built_at_s: Unix seconds when the delivery was first built; pass the same on every attempt.
             attempt: 1 for the first.
+            traceparent: the W3C trace context that goes with it.
         """
         timeout_s = merge_retry(config.retry, self._options.default_retry).timeout_ms / 1000
         headers = delivery_headers(
             config.secret, body, event_type=event_type, event_id=event_id,
             built_at_s=built_at_s, sent_at_s=int(self._now_s()), attempt=attempt,
         )  # fmt: skip
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
         started = time.monotonic()
 
         def outcome(status: int | None = None, error: str | None = None, *, may_retry: bool = True) -> Outcome:
@@ -162,9 +129,11 @@ class WebhookSender:
             result = outcome(error=str(error), may_retry=False)
         except _FAILURES as error:
             result = outcome(error=_described(error))
-        if not result.delivered:
-            _log.info("webhook to %s, attempt %d: %s", loggable(config.url), attempt, result.reason)
         return result
+
+    def change_default_retry(self, retry: Retry) -> None:
+        """The time limit of attempts whose webhook names none, from now on."""
+        self._options = evolve(self._options, default_retry=retry)
 
     async def _follow(
         self, text: str, headers: dict[str, str], body: bytes, timeout_s: float, limit: asyncio.Timeout
