@@ -22,7 +22,7 @@ unexport VIRTUAL_ENV UV_PYTHON PYTHONPATH PYTHONHOME CONDA_PREFIX
 # Trust the certificates that the machine trusts, where it keeps any.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 
-.PHONY: help setup serve test test-long test-watch coverage lint format types conformance build lock version clean
+.PHONY: help setup serve test test-long test-watch coverage lint format types conformance bench build lock version clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ types: setup  ## Check types strictly
 
 conformance: setup  ## Run the black-box conformance suite against this server
 	cd tests/conformance && ../../$(BIN)/pytest --launch "$(CURDIR)/$(BIN)/taskcast start -c {config} -p {port}"
+
+bench: setup  ## Measure against the yardsticks, in under a minute (MODE=full: all of it, in turns, some ten minutes)
+	$(BIN)/python -m tests.bench $(or $(MODE),quick) $(BENCH)
 
 build: setup  ## Build the wheels and source archives of all distributions into dist/
 	@rm -rf dist

@@ -1,0 +1,130 @@
+"""Rows of runs → medians, ratios, a table, and a drawing."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from tests.bench.cases import FIGURES, Figure, met
+from tests.bench.load import Row
+
+Runs = Mapping[tuple[str, str], Sequence[Row]]
+"""What every run of (load, target) printed."""
+
+_WORDS = {True: "yes", False: "NO", None: ""}
+
+
+@frozen
+class Line:
+    """One figure of one target.
+
+    Attributes:
+        value: the median. spread: (largest − smallest) / median. ratio: to the yardstick; None where there is none.
+        is_met: None where there is no target.
+    """
+
+    title: str
+    target: str
+    value: float
+    unit: str
+    spread: float
+    ratio: float | None
+    wanted: str
+    is_met: bool | None
+
+
+def lines_of(runs: Runs) -> list[Line]:
+    """The table's lines, for what was measured."""
+    return [line for figure in FIGURES for line in _lines(figure, runs)]
+
+
+def _lines(figure: Figure, runs: Runs) -> list[Line]:
+    baseline = None
+    if figure.against is not None:
+        values = _values(runs, figure.other or figure.load, figure.against, figure.metric)
+        baseline = statistics.median(values) if values else None
+    made: list[Line] = []
+    for load, target in runs:
+        if load != figure.load:
+            continue
+        values = _values(runs, load, target, figure.metric)
+        value = statistics.median(values)
+        is_yardstick = target == figure.against and figure.other is None
+        spread = (max(values) - min(values)) / value if value else 0.0
+        ratio = value / baseline if baseline and not is_yardstick else None
+        verdict = met(figure, target, value, baseline)
+        made.append(Line(figure.title, target, value, figure.unit, spread, ratio, _wanted(figure, target), verdict))
+    return made
+
+
+def _values(runs: Runs, load: str, target: str, metric: str) -> list[float]:
+    return [row[metric] for row in runs.get((load, target), ())]
+
+
+def _wanted(figure: Figure, target: str) -> str:
+    sign = "≤" if figure.better == "lower" else "≥"
+    if figure.ratio and target in figure.ratio:
+        return f"{sign} {figure.ratio[target]:g} ×"
+    if figure.bound and target in figure.bound:
+        return f"{sign} {figure.bound[target]:,g} {figure.unit}"
+    return ""
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The lines as a Markdown table."""
+    rows = ["| figure | server | median | spread | to yardstick | target | met |", "|---|---|---:|---:|---:|---|---|"]
+    for line in lines:
+        ratio = "" if line.ratio is None else f"{line.ratio:.2f} ×"
+        rows.append(
+            f"| {line.title} | {line.target} | {_number(line.value)} {line.unit} | {line.spread:.0%} | {ratio} "
+            f"| {line.wanted} | {_WORDS[line.is_met]} |"
+        )
+    return "\n".join(rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def drawing(lines: Sequence[Line]) -> str:
+    """The CPU that each kind of work costs, beside its yardstick, as SVG."""
+    import pygal  # type: ignore[import-untyped]
+    from pygal.style import Style  # type: ignore[import-untyped]
+
+    shown = [line for line in lines if line.unit == "µs" and "CPU" in line.title]
+    titles = list(dict.fromkeys(_work(line.title, shown) for line in shown))
+    chart = pygal.HorizontalBar(
+        title="CPU of the server, µs (logarithmic)", logarithmic=True, legend_at_bottom=True, print_values=True,
+        value_formatter=lambda value: f"{value:.3g}", width=1000, height=120 + 90 * len(titles), truncate_label=-1,
+        js=(), disable_xml_declaration=True, style=Style(font_family="sans-serif", background="white"),
+    )  # fmt: skip
+    chart.x_labels = titles
+    for target in dict.fromkeys(line.target for line in shown):
+        values = {_work(line.title, shown): line.value for line in shown if line.target == target}
+        chart.add(target, [values.get(title) for title in titles])
+    drawn: str = chart.render(is_unicode=True)
+    return drawn
+
+
+def _work(title: str, lines: Sequence[Line]) -> str:
+    """What the work is called on the drawing; "the same" means the figure before it."""
+    names = {"The same: CPU per request": "Single publish", "The same: CPU per event": "Event of a batch of 100"}
+    return names.get(title, title.removesuffix(": CPU per delivery").removesuffix(": CPU"))
+
+
+def as_json(lines: Sequence[Line], runs: Runs, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """All that was found, for programs."""
+    return {
+        "machine": dict(facts),
+        "figures": [
+            {
+                "figure": line.title, "server": line.target, "median": line.value, "unit": line.unit,
+                "spread": round(line.spread, 3), "ratio": line.ratio, "target": line.wanted, "met": line.is_met,
+            }
+            for line in lines
+        ],
+        "runs": [{"load": load, "server": target, "rows": list(rows)} for (load, target), rows in runs.items()],
+    }  # fmt: skip
