@@ -16,7 +16,7 @@ COPY taskcast-redis taskcast-redis
 COPY taskcast-postgres taskcast-postgres
 COPY taskcast-sentry taskcast-sentry
 COPY taskcast-server taskcast-server
-RUN uv venv --no-project /opt/taskcast \
+RUN uv venv --no-project --python "$(command -v python)" /opt/taskcast \
     && uv pip install --python /opt/taskcast/bin/python \
         --constraints requirements.lock --build-constraints requirements.lock \
         ./taskcast-core ./taskcast-server ./taskcast-redis ./taskcast-postgres ./taskcast-sentry \
