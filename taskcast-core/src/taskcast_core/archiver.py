@@ -19,6 +19,8 @@ from taskcast_core.contracts.task_log import SeriesCopy, Stored, TaskLog
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, StorageIntegrityError, StoreUnavailable
 from taskcast_core.followers import Host, Progress
+from taskcast_core.instruments import Tracer
+from taskcast_core.log_events import tell_storage
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ SHED = 2_000
 """Entries that the hot store lets go of in one step, at most."""
 DISAGREEMENT_S = 60.0
 """So long is a log left alone that contradicts its archive, in a hot store that cannot take a copy in."""
+LINKED = 32
+"""Tasks whose creators' traces the span of one transaction is linked to, at most."""
 _NOWHERE = 1 << 40
 """An index behind any log: nothing is cut."""
 
@@ -47,9 +51,11 @@ class Archiver:
         self._settings = settings or ArchiveSettings()
         self._queue: list[tuple[ArchiveBatch, asyncio.Future[Watermark]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._tracer: Tracer | None = None
 
     def attach(self, host: Host) -> None:
-        """See Handler; everything that is needed came with the constructor."""
+        """See Handler."""
+        self._tracer = host.instruments.tracer
 
     async def handle(self, dirty: Dirty, stored: Stored | None, items: Sequence[Entry | Hole]) -> Progress:
         """See Handler. A deleted task has been deleted from the long-term store, too: there is nothing to write."""
@@ -116,9 +122,9 @@ class Archiver:
             raise EpochChanged(dirty.task_id, dirty.epoch)
         renewed = in_new_epoch(copy, beyond=stored.epoch)
         if await self._hot.replace(dirty.task_id, stored.epoch, renewed) is not None:
-            _log.error(
-                "%s: the hot log (to index %d) contradicts its archive (to %d) and gives way to it: %s",
-                dirty.task_id, stored.last_index, copy.last_index, found,
+            tell_storage(
+                "storage_watermark_mismatch", logging.ERROR, taskId=dirty.task_id, hotLastIndex=stored.last_index,
+                archiveLastIndex=copy.last_index, reason=str(found), outcome="the hot log gives way to its archive",
             )  # fmt: skip
         raise EpochChanged(dirty.task_id, renewed.segments[-1].epoch)
 
@@ -135,7 +141,7 @@ class Archiver:
         while self._queue:
             group, self._queue = self._queue[:GROUP], self._queue[GROUP:]
             try:
-                marks = await self._cold.write([batch for batch, _ in group])
+                marks = await self._written([batch for batch, _ in group])
             except Exception:  # noqa: BLE001 - each batch is tried alone, so that only the guilty one fails
                 for batch, done in group:
                     await self._write_alone(batch, done)
@@ -143,9 +149,19 @@ class Archiver:
                 for mark, (_, done) in zip(marks, group, strict=True):
                     _settle(done, mark)
 
+    async def _written(self, batches: Sequence[ArchiveBatch]) -> Sequence[Watermark]:
+        """One transaction."""
+        if self._tracer is None:
+            return await self._cold.write(batches)
+        entries = sum(len(batch.items) for batch in batches)
+        with self._tracer.span("taskcast.archive", batches=len(batches), entries=entries) as span:
+            for batch in batches[:LINKED]:
+                span.link(batch.record.task.traceparent)
+            return await self._cold.write(batches)
+
     async def _write_alone(self, batch: ArchiveBatch, done: asyncio.Future[Watermark]) -> None:
         try:
-            (mark,) = await self._cold.write([batch])
+            (mark,) = await self._written([batch])
         except Exception as error:  # noqa: BLE001 - handed to whoever waits for this batch
             if not done.done():
                 done.set_exception(error)

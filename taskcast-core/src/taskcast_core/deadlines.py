@@ -17,6 +17,7 @@ from taskcast_core.contracts.followers import Deadlines, Due
 from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import TimerKind
 from taskcast_core.errors import StoreUnavailable, TaskcastError
+from taskcast_core.log_events import tell_storage
 
 _log = logging.getLogger(__name__)
 
@@ -65,9 +66,10 @@ class Sweeper:
         while True:
             await self._pause()
             try:
-                await self.sweep()
+                if done := await self.sweep():
+                    tell_storage("storage_lifecycle_tick", logging.DEBUG, timers=done)
             except StoreUnavailable as error:
-                _log.warning("deadlines wait: %s", error)
+                tell_storage("storage_lifecycle_error", logging.WARNING, reason=str(error))
 
     async def _pause(self) -> None:
         ends = self._clock.monotonic() + self._settings.interval_s

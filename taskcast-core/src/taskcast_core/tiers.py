@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -14,9 +15,14 @@ from taskcast_core.contracts.task_log import Held, Stored, TaskLog
 from taskcast_core.errors import NotHot, NotRetained
 from taskcast_core.filters import View
 from taskcast_core.listing import encode_cursor, sort_key
+from taskcast_core.log_events import tell_storage
 from taskcast_core.models import JsonValue, Task
 
 T = TypeVar("T")
+
+
+def _tell_read(task_id: str, after: int, page: Page) -> None:
+    tell_storage("storage_history_read", logging.DEBUG, taskId=task_id, after=after, entries=len(page.items))
 
 
 class TieredReader:
@@ -52,10 +58,13 @@ class TieredReader:
         try:
             return await self._hot.read(task_id, epoch=epoch, after=after, before=before, limit=limit)
         except NotHot:
-            return await self._cold.read(task_id, epoch=epoch, after=after, before=before, limit=limit)
+            page = await self._cold.read(task_id, epoch=epoch, after=after, before=before, limit=limit)
+            _tell_read(task_id, after, page)
+            return page
         except NotRetained as older:
             seam = older.index if before is None else min(before, older.index)
             page = await self._cold.read(task_id, after=after, before=seam, limit=limit)
+            _tell_read(task_id, after, page)
             return await self._as_hot(task_id, epoch, page)
 
     async def _read_backwards(

@@ -8,6 +8,8 @@ from typing import Literal
 
 from attrs import define
 
+from taskcast_core.log_events import tell
+
 State = Literal["starting", "healthy", "reconnecting", "unhealthy"]
 
 SUMMARY_EVERY_S = 60.0
@@ -56,15 +58,14 @@ class Dependency:
         if now >= self._next_summary:
             self._next_summary = now + SUMMARY_EVERY_S
             away_ms = round((now - self._away_since) * 1000)
-            facts = {"dependency": self.name, "state": self.state, "attempts": self.attempt, "downtimeMs": away_ms}
-            _log.warning("dependency_outage_summary %s", facts, extra={"event": "dependency_outage_summary", **facts})
+            tell(
+                _log, logging.WARNING, "dependency_outage_summary",
+                dependency=self.name, state=self.state, attempts=self.attempt, downtimeMs=away_ms,
+            )  # fmt: skip
 
     def _become(self, state: State, **facts: object) -> None:
         if state == self.state:
             return
-        facts = {"dependency": self.name, "from": self.state, "to": state} | {
-            name: value for name, value in facts.items() if value is not None
-        }
+        told = {"dependency": self.name, "from": self.state, "to": state, **facts}
         self.state, self.since = state, time.monotonic()
-        level = logging.INFO if state == "healthy" else logging.WARNING
-        _log.log(level, "dependency_state_change %s", facts, extra={"event": "dependency_state_change", "facts": facts})
+        tell(_log, logging.INFO if state == "healthy" else logging.WARNING, "dependency_state_change", **told)

@@ -12,7 +12,8 @@ from taskcast_server import request_ids
 
 FAILURES = logging.getLogger("taskcast_server.failed_requests")
 _MAX_CHARACTERS = 2048
-_USERINFO = re.compile(r"(?<=://)[^/\s@]*@")
+_USERINFO = re.compile(r"(?<=://)[^/\s]*@")
+_NAMED = re.compile(r"(?i)\b(password|passwd|secret|token|api_?key)(\s*[=:]\s*)(?!\*\*\*)[^\s,;&\"']+")
 
 
 def log_failure(method: str, path: str, status: int, error: BaseException | None) -> None:
@@ -35,7 +36,12 @@ def log_failure(method: str, path: str, status: int, error: BaseException | None
 
 def describe(error: BaseException) -> str:
     """An error in one line without secrets."""
-    return _USERINFO.sub("***@", f"{type(error).__name__}: {error}")[:_MAX_CHARACTERS]
+    return without_credentials(f"{type(error).__name__}: {error}")[:_MAX_CHARACTERS]
+
+
+def without_credentials(text: str) -> str:
+    """A text without what stands where a credential does: before a host, or behind a word such as ``password=``."""
+    return _NAMED.sub(r"\1\2***", _USERINFO.sub("***@", text))
 
 
 def _kind(path: str, error: BaseException | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from attrs import frozen
 
 from taskcast_core.config import option
@@ -13,6 +15,7 @@ class ServerOptions:
 
     host: str = option("127.0.0.1", env=("TASKCAST_HOST", "BIND_ADDRESS"), help="address to listen on")
     port: int = option(3721, env=("TASKCAST_PORT", "PORT"), minimum=0, maximum=65_535, help="port to listen on")
+    log_format: Literal["text", "json"] = option("text", env="TASKCAST_LOG_FORMAT", help="of the server's log")
 
 
 @frozen

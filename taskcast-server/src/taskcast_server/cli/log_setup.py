@@ -10,21 +10,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
-_NAMES = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}
-_CHATTY = ("httpx", "httpcore", "asyncio", "uvicorn", "websockets")
-"""Libraries whose news is of interest only when it is bad."""
+from taskcast_core.log_events import shown
+from taskcast_server import request_ids
+from taskcast_server.failures import without_credentials
+from taskcast_server.log_levels import NAMES, set_level
 
 
 def set_up_logging(level: str, *, as_json: bool) -> None:
     """Send the log to standard error, from this level on (debug, info, warn, error)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(_LEVELS[level])
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(max(_LEVELS[level], logging.WARNING))
+    logging.getLogger().handlers[:] = [handler]
+    set_level(level)
 
 
 @contextmanager
@@ -43,7 +40,10 @@ def _is_no_start_failure(record: logging.LogRecord) -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """``[taskcast] warn: message``; with the time in front where it goes to a file or a collector."""
+    """``[taskcast] warn: message``; with the time in front where it goes to a file or a collector.
+
+    Events (see `taskcast_core.log_events`) are a name and facts: ``task_created taskId=01J… requestId=…``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,21 +52,39 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback below it if there is one."""
         time = f"{_time(record)} " if self._with_time else ""
-        line = f"{time}[taskcast] {_level(record)}: {record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        request = request_ids.current.get()
+        shown_request = f" requestId={shown(request)}" if request and hasattr(record, "event") else ""
+        line = f"{time}[taskcast] {_level(record)}: {without_credentials(record.getMessage())}{shown_request}"
+        return f"{line}\n{_trace(self, record)}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: timestamp, level, logger, message, and error where there is one."""
+    """One JSON object per line: timestamp, level, logger, message, requestId where a request is the reason.
+
+    Of an event, in place of the message, its name (``event``) and its facts, each under a key of its own. ``error``:
+    the traceback, where there is one.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
-        facts: dict[str, Any] = {
-            "timestamp": _time(record), "level": _level(record), "logger": record.name, "message": record.getMessage(),
-        }  # fmt: skip
+        told: dict[str, Any] = {"timestamp": _time(record), "level": _level(record), "logger": record.name}
+        event = getattr(record, "event", None)
+        if event is None:
+            told["message"] = without_credentials(record.getMessage())
+        else:
+            told["event"] = event
+            facts = getattr(record, "facts", {})
+            told |= {name: value for name, value in facts.items() if name not in told}
+        if request := request_ids.current.get():
+            told["requestId"] = request
         if record.exc_info:
-            facts["error"] = self.formatException(record.exc_info)
-        return json.dumps(facts, ensure_ascii=False)
+            told["error"] = _trace(self, record)
+        return json.dumps(told, ensure_ascii=False, default=str)
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    assert record.exc_info is not None
+    return without_credentials(formatter.formatException(record.exc_info))
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -74,4 +92,4 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _level(record: logging.LogRecord) -> str:
-    return _NAMES.get(record.levelno, record.levelname.lower())
+    return NAMES.get(record.levelno, record.levelname.lower())

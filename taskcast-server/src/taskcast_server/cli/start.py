@@ -35,12 +35,15 @@ def start(
     """Start the server (what `taskcast` does without a command)."""
     from taskcast_server.cli.loading import check_log_level, load
     from taskcast_server.cli.log_setup import set_up_logging
+    from taskcast_server.options import ServerOptions
 
     as_json = output is OutputFormat.JSON
     check_log_level()
-    set_up_logging(os.environ.get("TASKCAST_LOG_LEVEL") or "info", as_json=as_json)
+    early_json = as_json or os.environ.get("TASKCAST_LOG_FORMAT") == "json"
+    set_up_logging(os.environ.get("TASKCAST_LOG_LEVEL") or "info", as_json=early_json)
     loaded = load(config, storage=storage, db_path=db_path, flags={"port": port, "host": host})
-    set_up_logging(loaded.config.core.log_level, as_json=as_json)
+    log_format = loaded.config.section(ServerOptions).log_format
+    set_up_logging(loaded.config.core.log_level, as_json=as_json or log_format == "json")
     if playground:
         remark("There is no playground in this server; the API reference is at /docs")
     facts = described(loaded)
