@@ -20,7 +20,7 @@ from taskcast_core.testing import ManualClock
 from taskcast_core.workers import ClaimFailed
 from tests.core.worker_rooms import KIND, QUICK, Node, Stuttering, node, nodes
 from tests.fixtures.eventually import SOON_S, eventually
-from tests.fixtures.scale import Scale
+from tests.fixtures.scale import FULL_SCALE, Scale
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
 
@@ -470,8 +470,14 @@ async def test_a_crash_at_any_await_strands_nothing_beyond_the_lease(verb: str) 
         raise AssertionError("it never came to its end")
 
 
+@pytest.mark.timeout(3600 if FULL_SCALE else 120)
 async def test_capacity_never_leaks_over_many_assignments_with_random_kills(scale: Scale) -> None:
-    count, chance = scale(2_000, 100_000), random.Random(7)
+    await capacity_never_leaks(scale(2_000, 100_000))
+
+
+async def capacity_never_leaks(count: int) -> None:
+    """Workers on three nodes take, work, decline, abandon and die; in the end no slot is held."""
+    chance = random.Random(7)
     settings = evolve(QUICK, first_sign_ms=100, disconnect_grace_ms=100, heartbeat_timeout_ms=300)
     async with nodes(3, settings) as rooms:
         made = done = 0
@@ -513,7 +519,7 @@ async def test_capacity_never_leaks_over_many_assignments_with_random_kills(scal
                 except (StaleAssignment, InvalidTransition, TaskEnded, GuardFailed):
                     pass  # it was too slow
 
-        async with asyncio.timeout(scale(60, 3000)):
+        async with asyncio.timeout(60 + count * 0.02):
             await asyncio.gather(*(work(number) for number in range(20)))
         assert not over
         page = await rooms[0].engine.list_tasks(statuses=("pending", "assigned", "running"), limit=1000)
@@ -524,7 +530,7 @@ async def test_capacity_never_leaks_over_many_assignments_with_random_kills(scal
             held = await rooms[0].engine.store.assignments()  # type: ignore[attr-defined]
             return not held and all(w.used_slots == 0 for w in await rooms[0].workers.roster.all())
 
-        await eventually(all_free, within_s=5)
+        await eventually(all_free)
 
 
 # ── Retries ───────────────────────────────────────────────────────────────────────────────────────────────────────

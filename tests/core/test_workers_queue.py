@@ -215,7 +215,7 @@ async def test_fifty_workers_race_for_a_thousand_tasks_on_three_nodes(scale: Sca
     count = scale(1000, 10_000)
     owners: dict[str, str] = {}
     done: set[str] = set()
-    settings = evolve(QUICK, first_sign_ms=30_000, heartbeat_timeout_ms=60_000)
+    settings = evolve(QUICK, first_sign_ms=30_000, heartbeat_interval_ms=20_000, heartbeat_timeout_ms=60_000)
     async with nodes(3, settings, stutters=True) as rooms:
 
         async def work(number: int) -> None:

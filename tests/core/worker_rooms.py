@@ -1,7 +1,7 @@
 """Engines that share one store and one broadcast, as the nodes of a deployment do."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any
 
 from taskcast_core import TaskEngine
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
+from taskcast_core.contracts.broadcast import Broadcast
+from taskcast_core.contracts.hot_store import ShortTermStore
 from taskcast_core.models import Task, Worker
 from taskcast_core.settings import EngineSettings
 from taskcast_core.workers import Registration, WorkerLayer, WorkerSettings
@@ -26,6 +28,10 @@ QUICK = WorkerSettings(
 
 KIND: ContextVar[str] = ContextVar("KIND", default="memory")
 """The kind of store that engines are opened over."""
+
+Parts = tuple[Broadcast, ShortTermStore]
+PARTS: ContextVar[Callable[[AsyncExitStack], Awaitable[Parts]] | None] = ContextVar("PARTS", default=None)
+"""Opens a node's own way to a store that is elsewhere, in place of an embedded store that the nodes share."""
 
 
 class Node:
@@ -71,17 +77,28 @@ class Stuttering:
         return verb
 
 
+async def embedded(stack: AsyncExitStack) -> Callable[[AsyncExitStack], Awaitable[Parts]]:
+    """One store in this process, for all nodes."""
+    directory = Path(stack.enter_context(TemporaryDirectory()))
+    store = await stack.enter_async_context(open_store(KIND.get(), directory))
+    broadcast = MemoryBroadcastProvider()
+
+    async def parts(_: AsyncExitStack) -> Parts:
+        return broadcast, store
+
+    return parts
+
+
 @asynccontextmanager
 async def nodes(
     count: int = 1, settings: WorkerSettings = QUICK, *, stutters: bool = False, **others: Any
 ) -> AsyncIterator[list[Node]]:
     """Running engines over one store, of the kind that the test asks for."""
-    broadcast = MemoryBroadcastProvider()
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(TemporaryDirectory()))
-        store = await stack.enter_async_context(open_store(KIND.get(), directory))
+        open_parts = PARTS.get() or await embedded(stack)
         made = []
         for _ in range(count):
+            broadcast, store = await open_parts(stack)
             engine = TaskEngine(
                 broadcast=broadcast,
                 short_term_store=Stuttering(store) if stutters else store,

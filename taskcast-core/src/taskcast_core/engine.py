@@ -68,6 +68,7 @@ from taskcast_core.observers import Observers
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.settings import EngineSettings
 from taskcast_core.signals import SIGNAL_KEY_MS, SignalInput, signal_draft
+from taskcast_core.stopping import stop
 from taskcast_core.subscription import Subscription
 from taskcast_core.tiers import TieredReader, find, list_both
 from taskcast_core.workers import WorkerLayer, is_worker_store
@@ -201,9 +202,7 @@ class TaskEngine:
     async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
         """Let followers finish what they hold, then stop all loops."""
         await asyncio.gather(*(follower.drain(SHUTDOWN_S) for follower in self._followers))
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await stop(loops)
 
     def _worker_layer(self) -> WorkerLayer | None:
         """Workers, if the settings ask for them.

@@ -23,6 +23,7 @@ from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, NotHot, StoreUnavailable, TicketRefused
 from taskcast_core.instruments import Instruments
 from taskcast_core.observers import Observers
+from taskcast_core.stopping import stop
 
 _log = logging.getLogger(__name__)
 
@@ -133,9 +134,7 @@ class Follower:
             if self._working:
                 await asyncio.wait(self._working)
         finally:
-            for task in self._working:
-                task.cancel()
-            await asyncio.gather(*self._working, return_exceptions=True)
+            await stop(self._working)
 
     async def drain(self, deadline_s: float) -> None:
         """Begin nothing new, and let the work that has begun end, for at most so long."""
@@ -179,7 +178,7 @@ class Follower:
             # The lease runs out, and the lane is tried again.
             _log.exception("lane %s of %s failed", dirty.lane, dirty.task_id)
         finally:
-            holding.cancel()
+            await stop((holding,))
 
     async def _hold(self, dirty: Dirty) -> None:
         """Keep the lease while the handler works: a page may take longer than that."""

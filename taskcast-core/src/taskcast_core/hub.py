@@ -25,6 +25,7 @@ from taskcast_core.meters import Meters
 from taskcast_core.models import TaskStatus
 from taskcast_core.ring import Ring
 from taskcast_core.states import TERMINAL
+from taskcast_core.stopping import stop
 
 T = TypeVar("T")
 
@@ -128,10 +129,7 @@ class Hub:
             try:
                 yield
             finally:
-                checker.cancel()
-                for task in self._tasks:
-                    task.cancel()
-                await asyncio.gather(checker, *self._tasks, return_exceptions=True)
+                await stop((checker, *self._tasks))
                 self._listener = None
                 for channel in list(self._channels.values()):
                     self._lose(channel)

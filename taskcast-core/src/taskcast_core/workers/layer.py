@@ -17,6 +17,7 @@ from taskcast_core.errors import StoreUnavailable, WorkerNotFound
 from taskcast_core.hub import Hub
 from taskcast_core.models import MatchRule, Task, TaskInput, Worker, WorkerAudit
 from taskcast_core.observers import Observers
+from taskcast_core.stopping import stop
 from taskcast_core.workers.audit import AuditLog
 from taskcast_core.workers.claims import Claims, Current, Move, WorkerStore
 from taskcast_core.workers.leases import Leases
@@ -82,9 +83,7 @@ class WorkerLayer:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await stop(tasks)
             try:
                 await self.audit.flush()
             except StoreUnavailable as error:

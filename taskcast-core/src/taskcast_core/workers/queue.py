@@ -172,10 +172,7 @@ class WorkQueue:
         if not any(matching.has_room(each.worker) for each in self._waiting):
             return
         async for page in self._claims.queued(PULL_MODES):
-            pairs = self._pair(page)
-            for start in range(0, len(pairs), _AT_ONCE):
-                batch = pairs[start : start + _AT_ONCE]
-                await asyncio.gather(*(self._hand_out(task, waiter) for task, waiter in batch))
+            await self._hand_out_all(self._pair(page))
             if not self._waiting:
                 return
 
@@ -194,6 +191,16 @@ class WorkQueue:
                 pairs.append((task, best))
         return pairs
 
+    async def _hand_out_all(self, pairs: list[tuple[Task, _Waiter]]) -> None:
+        for start in range(0, len(pairs), _AT_ONCE):
+            batch, rest = pairs[start : start + _AT_ONCE], pairs[start + _AT_ONCE :]
+            try:
+                await asyncio.gather(*(self._hand_out(task, waiter) for task, waiter in batch))
+            except BaseException:
+                for _, waiter in rest:
+                    self._wait_on(waiter)
+                raise
+
     async def _hand_out(self, task: Task, waiter: _Waiter) -> None:
         try:
             claimed = await self._claims.claim(task.id, waiter.worker.id, is_known=False)
@@ -211,13 +218,18 @@ class WorkQueue:
             if not waiter.answer(claimed):
                 self._return(claimed)
 
-    async def _put_back(self, waiter: _Waiter) -> None:
+    def _wait_on(self, waiter: _Waiter) -> None:
+        """Put a waiter back that was taken out of the list, unless its time is over."""
         if waiter.is_over:
             waiter.answer(None)
-            return
-        self._waiting.append(waiter)
-        await self._refresh(waiter)
-        self._rung.set()
+        else:
+            self._waiting.append(waiter)
+
+    async def _put_back(self, waiter: _Waiter) -> None:
+        self._wait_on(waiter)
+        if waiter in self._waiting:
+            await self._refresh(waiter)
+            self._rung.set()
 
     async def _refresh(self, waiter: _Waiter) -> None:
         waiter.is_stale = False

@@ -29,6 +29,7 @@ from taskcast_core.errors import (
     WorkerNotFound,
 )
 from taskcast_core.models import MatchRule, Task, TaskStatus, Worker
+from taskcast_core.stopping import stop
 from taskcast_core.workers import ClaimFailed, Registration, WorkerLayer
 from taskcast_core.workers.settings import DEFAULT_CAPACITY, DEFAULT_WEIGHT
 from taskcast_server.errors import RouteNotFound, ShuttingDown, TooManyRequests
@@ -162,9 +163,7 @@ class WorkerSocket:
                 with suppress(OSError):  # the connection is gone
                     each.result()
         finally:
-            for each in loops:
-                each.cancel()
-            await asyncio.wait(loops)
+            await stop(loops)
             await self._leave()
 
     async def _listen(self) -> None:

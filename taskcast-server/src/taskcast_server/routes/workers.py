@@ -14,6 +14,7 @@ from taskcast_core import wire
 from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import Forbidden, InvalidInput
 from taskcast_core.models import MatchRule, TagMatch, Task
+from taskcast_core.stopping import stop
 from taskcast_core.workers import WorkerLayer
 from taskcast_server.calls import Call
 from taskcast_server.errors import ClientGone, RouteNotFound, UpgradeRequired
@@ -111,9 +112,7 @@ async def _unless_gone(call: Call, layer: WorkerLayer, pulling: asyncio.Future[T
             raise ClientGone
         return pulling.result()
     finally:
-        leaving.cancel()
-        pulling.cancel()
-        await asyncio.wait(both)
+        await stop(both)
         if has_left and not pulling.cancelled() and pulling.exception() is None:
             unwanted = pulling.result()
             if unwanted is not None:
