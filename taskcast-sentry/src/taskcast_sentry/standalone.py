@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-
-import sentry_sdk
+from typing import TYPE_CHECKING
 
 from taskcast_core.config import Config
 from taskcast_core.plugins import Plugins
-from taskcast_sentry.hooks import SentryHooks
 from taskcast_sentry.options import SentryOptions
-from taskcast_sentry.secrets import configured_secrets
+
+if TYPE_CHECKING:
+    import sentry_sdk
+
+    from taskcast_sentry.hooks import SentryHooks
 
 
 @asynccontextmanager
@@ -22,6 +24,9 @@ async def open_hooks(options: SentryOptions, config: Config, plugins: Plugins) -
     if not (options.dsn and options.enabled):
         yield None
         return
+    from taskcast_sentry.hooks import SentryHooks
+    from taskcast_sentry.secrets import configured_secrets
+
     client = new_client(options)
     hooks = SentryHooks(options, client, configured_secrets(config, plugins))
     try:
@@ -33,6 +38,8 @@ async def open_hooks(options: SentryOptions, config: Config, plugins: Plugins) -
 
 def new_client(options: SentryOptions) -> sentry_sdk.Client:
     """A client without integrations: nothing is patched, and nothing is sent that this distribution has not built."""
+    import sentry_sdk
+
     return sentry_sdk.Client(
         dsn=options.dsn,
         environment=options.environment,
