@@ -39,38 +39,64 @@ def ask(port: int, *command: str | int) -> bytes:
 
 @frozen
 class RedisCluster:
-    """Three masters."""
+    """Masters that share all slots, and a replica of each if it was asked for."""
 
     nodes: Sequence[RedisServer]
+    replicas: Sequence[RedisServer] = ()
 
     @property
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
 
+    def serving(self, slot: int) -> RedisServer:
+        """The master that served a slot at first."""
+        return next(node for n, node in enumerate(self.nodes) if slot < _bound(n + 1, len(self.nodes)))
+
+
+def node_id(node: RedisServer) -> str:
+    """What a node of a Cluster is called there."""
+    return ask(node.port, "CLUSTER", "MYID").split(b"\r\n")[1].decode()
+
+
+def _bound(n: int, masters: int) -> int:
+    return n * SLOTS // masters
+
 
 @contextmanager
-def running_cluster() -> Iterator[RedisCluster]:
-    """A Cluster of three masters that serves all slots."""
+def running_cluster(masters: int = 3, *, replicated: bool = False) -> Iterator[RedisCluster]:
+    """A Cluster that serves all slots."""
     with ExitStack() as stack:
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
         nodes = [
-            stack.enter_context(running_redis(options=(*options, "--cluster-port", str(free_port())))) for _ in range(3)
+            stack.enter_context(running_redis(options=(*options, "--cluster-port", str(free_port()))))
+            for _ in range(masters * (2 if replicated else 1))
         ]
-        bounds = [n * SLOTS // 3 for n in range(4)]
+        cluster = RedisCluster(nodes[:masters], nodes[masters:])
         for n, node in enumerate(nodes):
             ask(node.port, "CLUSTER", "SET-CONFIG-EPOCH", n + 1)
-            ask(node.port, "CLUSTER", "ADDSLOTSRANGE", bounds[n], bounds[n + 1] - 1)
+        for n, node in enumerate(cluster.nodes):
+            ask(node.port, "CLUSTER", "ADDSLOTSRANGE", _bound(n, masters), _bound(n + 1, masters) - 1)
         for node in nodes[1:]:
             bus = ask(node.port, "CONFIG", "GET", "cluster-port").split(b"\r\n")[-2].decode()
             ask(nodes[0].port, "CLUSTER", "MEET", HOST, node.port, bus)
+        known = f"cluster_known_nodes:{len(nodes)}".encode()
+        eventually_sync(lambda: all(known in ask(node.port, "CLUSTER", "INFO") for node in nodes), within_s=30)
+        for master, replica in zip(cluster.nodes, cluster.replicas, strict=False):
+            eventually_sync(lambda m=master, r=replica: _replicates(r, m), within_s=30)  # type: ignore[misc]
         eventually_sync(
-            lambda: all(
-                b"cluster_state:ok" in (info := ask(node.port, "CLUSTER", "INFO")) and b"cluster_known_nodes:3" in info
-                for node in nodes
-            ),
-            within_s=20,
+            lambda: all(b"cluster_state:ok" in ask(node.port, "CLUSTER", "INFO") for node in nodes), within_s=30
         )
-        yield RedisCluster(nodes)
+        yield cluster
+
+
+def _replicates(replica: RedisServer, master: RedisServer) -> bool:
+    """Whether it does by now; tells it to, once it knows its master."""
+    if b"role:slave" not in ask(replica.port, "INFO", "replication"):
+        try:
+            ask(replica.port, "CLUSTER", "REPLICATE", node_id(master))
+        except RuntimeError:  # it has not met the master yet
+            return False
+    return b"master_link_status:up" in ask(replica.port, "INFO", "replication")
 
 
 class Sentinel:

@@ -143,12 +143,6 @@ async def test_prefixes_that_would_break_the_layout(redis_server: RedisServer, p
             pass
 
 
-async def test_replicas_of_a_cluster_cannot_be_waited_for() -> None:
-    with pytest.raises(ConfigError, match="wait_replicas"):
-        async with create_redis_adapters("redis+cluster://127.0.0.1:1", wait_replicas=1):
-            pass
-
-
 async def test_one_variable_is_enough(
     redis_server: RedisServer, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

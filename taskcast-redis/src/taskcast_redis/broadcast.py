@@ -1,43 +1,38 @@
-"""Bells over Redis pub/sub: one supervised connection per process that hears only what somebody here follows."""
+"""Bells over Redis pub/sub: a process hears only what somebody here follows."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from redis.asyncio import RedisCluster
-
-from taskcast_core.backoff import Backoff
 from taskcast_core.contracts.broadcast import ALL_TASKS, Bell, Listener
 from taskcast_core.errors import StoreUnavailable
+from taskcast_core.stopping import stop
 from taskcast_redis.bells import bell_of, ring_text
 from taskcast_redis.connection import Argument, RedisConnection
-from taskcast_redis.failures import COMMAND, PUB_SUB, TROUBLE, kind_of
+from taskcast_redis.failures import COMMAND, PUB_SUB
 from taskcast_redis.health import Dependency
 from taskcast_redis.keys import channel_of, unpack
-from taskcast_redis.stopping import stop
-
-_log = logging.getLogger(__name__)
+from taskcast_redis.line import tag_of
+from taskcast_redis.lines import Lines
 
 MOST_BELLS = 10_000
 """Bells that wait to be sent; then the oldest is dropped."""
 
 BATCH = 500
-"""Channels per command, bells per call."""
+"""Bells per call."""
 
 
 class RedisBroadcastProvider:
     """Broadcast over one Redis (or Sentinel group, or Cluster). Use it as a context manager.
 
-    Where the short-term store of this process uses the same connection, it rings for tasks inside its commits, and
-    ``publish`` only sends what is not about a task's log.
+    Where a short-term store of this process uses the same connection, it rings inside its commits, and ``publish``
+    only sends what those have not rung.
 
     Attributes:
         health: of the pub/sub connection. heard: messages that this process has received; for tests.
@@ -49,7 +44,7 @@ class RedisBroadcastProvider:
         self.connection = connection
         self.health = Dependency(PUB_SUB)
         self.heard = 0
-        self._line = _Line(connection, self._on_message, self._on_return, self.health)
+        self._lines = Lines(connection, self._on_message, self._on_return, self.health)
         self._ears: list[_Ear] = []
         self._followers: dict[bytes, set[_Ear]] = {}
         self._bells: deque[tuple[bytes, bytes]] = deque(maxlen=MOST_BELLS)
@@ -65,7 +60,7 @@ class RedisBroadcastProvider:
         await self.connection.__aenter__()
         self.connection.broadcasts += 1
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._line.run_forever()), loop.create_task(self._send_forever())]
+        self._tasks = [loop.create_task(self._lines.run_forever()), loop.create_task(self._send_forever())]
         return self
 
     async def __aexit__(
@@ -88,7 +83,7 @@ class RedisBroadcastProvider:
     def publish(self, bell: Bell) -> None:
         """See Broadcast."""
         is_of_task = bell.channel == bell.task_id
-        if is_of_task and self.connection.rings:
+        if is_of_task and self.connection.has_rung(bell.task_id, bell.epoch, bell.last_index):
             return
         keys, text = self.connection.keys, ring_text(bell)
         self._bells.append((keys.bell(bell.channel), text))
@@ -108,10 +103,8 @@ class RedisBroadcastProvider:
     async def _send(self, bells: Sequence[tuple[bytes, bytes]]) -> None:
         by_tag: dict[str, list[Argument]] = {}
         for channel, text in bells:
-            tag = unpack(channel[: channel.index(b"}") + 1])
-            by_tag.setdefault(tag if self.connection.is_cluster else self.connection.keys.tag(0), []).extend(
-                (channel, text)
-            )
+            tag = unpack(tag_of(channel)) if self.connection.is_cluster else self.connection.keys.tag(0)
+            by_tag.setdefault(tag, [self.connection.bell_command]).extend((channel, text))
         for tag, messages in by_tag.items():
             await self.connection.run("ring", [tag], messages)
 
@@ -137,8 +130,8 @@ class RedisBroadcastProvider:
                 fresh.append(channel)
             followers.add(ear)
             ear.channels.add(channel)
-        self._line.want(fresh)
-        await self._line.until_heard(ear.channels)
+        self._lines.want(fresh)
+        await self._lines.until_heard(ear.channels)
 
     def leave(self, ear: _Ear, channels: Iterable[bytes]) -> None:
         """An ear no longer follows these channels."""
@@ -152,7 +145,7 @@ class RedisBroadcastProvider:
             if not followers:
                 del self._followers[channel]
                 stale.append(channel)
-        self._line.unwant(stale)
+        self._lines.unwant(stale)
 
     def _on_message(self, channel: bytes, message: bytes) -> None:
         self.heard += 1
@@ -194,139 +187,3 @@ class _Ear:
     async def unfollow(self, channels: Iterable[str]) -> None:
         """See Listener."""
         self._provider.leave(self, [name for name in self._names(channels) if name in self.channels])
-
-
-class _Line:
-    """The connection itself: keeps what is subscribed equal to what is wanted, and finds out when it is dead."""
-
-    def __init__(
-        self,
-        connection: RedisConnection,
-        on_message: Callable[[bytes, bytes], None],
-        on_return: Callable[[], None],
-        health: Dependency,
-    ) -> None:
-        self._connection, self._health = connection, health
-        self._on_message, self._on_return = on_message, on_return
-        self._wanted: set[bytes] = set()
-        self._asked: set[bytes] = set()  # SUBSCRIBE was sent
-        self._heard: set[bytes] = set()  # … and answered
-        self._changes = asyncio.Event()
-        self._acks: dict[bytes, asyncio.Future[None]] = {}
-        self._is_up = False
-
-    def want(self, channels: Iterable[bytes]) -> None:
-        """Hear these channels."""
-        self._wanted.update(channels)
-        self._changes.set()
-
-    def unwant(self, channels: Iterable[bytes]) -> None:
-        """Hear them no longer."""
-        self._wanted.difference_update(channels)
-        self._changes.set()
-
-    async def until_heard(self, channels: Iterable[bytes]) -> None:
-        """Wait until these wanted channels are heard, or the connection is gone; bounded in time."""
-        if not self._is_up:
-            return
-        loop = asyncio.get_running_loop()
-        waits = [
-            self._acks.setdefault(channel, loop.create_future())
-            for channel in channels
-            if channel not in self._heard and channel in self._wanted
-        ]
-        if waits:
-            await asyncio.wait(waits, timeout=self._connection.options.command_timeout_ms / 1000)
-
-    async def run_forever(self) -> None:
-        """Connect again and again."""
-        options = self._connection.options
-        backoff = Backoff(first_s=options.retry_first_ms / 1000, most_s=options.retry_most_ms / 1000)
-        while True:
-            try:
-                await self._session(backoff)
-            except TROUBLE as error:
-                wait = backoff.next_s()
-                self._health.is_away(kind_of(error), next_retry_s=wait)
-                await asyncio.sleep(wait)
-
-    async def _session(self, backoff: Backoff) -> None:
-        options = self._connection.options
-        line = _new_connection(self._connection.client)
-        try:
-            async with asyncio.timeout(options.connect_timeout_ms / 1000):
-                await line.connect()
-            self._asked, self._heard = set(), set()
-            self._changes.set()
-            sender = asyncio.get_running_loop().create_task(self._send_forever(line))
-            try:
-                await self._receive_forever(line, backoff)
-            finally:
-                await stop([sender])
-        finally:
-            self._is_up = False
-            for ack in self._acks.values():
-                if not ack.done():
-                    ack.set_result(None)
-            self._acks.clear()
-            with contextlib.suppress(*TROUBLE):
-                await line.disconnect(nowait=True)
-
-    async def _send_forever(self, line: Any) -> None:
-        """Subscribe and unsubscribe in batches; ask for a sign of life once per heartbeat."""
-        loop, beat_s = asyncio.get_running_loop(), self._connection.options.heartbeat_ms / 1000
-        next_beat = loop.time()
-        try:
-            while True:
-                self._changes.clear()
-                await self._ask(line, "UNSUBSCRIBE", self._asked - self._wanted)
-                await self._ask(line, "SUBSCRIBE", self._wanted - self._asked)
-                if loop.time() >= next_beat:
-                    await line.send_command("PING", check_health=False)
-                    next_beat = loop.time() + beat_s
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(next_beat):
-                        await self._changes.wait()
-        except (*TROUBLE, AttributeError) as error:  # the latter where the receiver has just closed the driver's socket
-            _log.debug("the pub/sub connection cannot be written to: %s", error)
-            await line.disconnect(nowait=True)  # the receiver finds out
-
-    async def _ask(self, line: Any, command: str, channels: set[bytes]) -> None:
-        names = list(channels)
-        for start in range(0, len(names), BATCH):
-            some = names[start : start + BATCH]
-            if command == "SUBSCRIBE":
-                self._asked.update(some)
-            else:
-                self._asked.difference_update(some)
-                self._heard.difference_update(some)
-            await line.send_command(command, *some, check_health=False)
-
-    async def _receive_forever(self, line: Any, backoff: Backoff) -> None:
-        silence_s = 2 * self._connection.options.heartbeat_ms / 1000
-        while True:
-            reply = await line.read_response(timeout=silence_s)
-            if reply is None:
-                raise TimeoutError("no sign of life for two heartbeats")
-            what = reply[0] if isinstance(reply, list) else reply
-            if what == b"message":
-                self._on_message(reply[1], reply[2])
-            elif what == b"subscribe":
-                self._heard.add(reply[1])
-                if (ack := self._acks.pop(reply[1], None)) is not None and not ack.done():
-                    ack.set_result(None)
-            elif what in (b"pong", b"PONG") and not self._is_up:
-                # Sent behind the first subscriptions, so these are in force.
-                self._is_up = True
-                backoff.reset()
-                was_away = self._health.state != "starting"
-                self._health.is_back()
-                if was_away:
-                    self._on_return()
-
-
-def _new_connection(client: Any) -> Any:
-    if isinstance(client, RedisCluster):
-        node = random.choice(client.get_primaries())
-        return node.connection_class(**node.connection_kwargs)
-    return client.connection_pool.make_connection()

@@ -53,13 +53,13 @@ class Known:
 
 
 def change_arguments(
-    task_id: str, change: Change, *, rings: bool, known: Known | None, hints: Sequence[Hint]
+    task_id: str, change: Change, *, ring: str, known: Known | None, hints: Sequence[Hint]
 ) -> list[Argument]:
-    """What ``take_change`` takes, after the number of the tag."""
+    """What ``take_change`` takes, after the number of the tag; ``ring``: the command to ring with, or nothing."""
     guard, limits, key = change.guard, change.limits, change.key
     statuses = None if guard.statuses is None else f" {' '.join(guard.statuses)} "
     out: list[Argument] = [
-        pack(task_id), "1" if rings else "0", f"{known.salt} {known.rev}" if known else "",
+        pack(task_id), ring, f"{known.salt} {known.rev}" if known else "",
         given(statuses), given(guard.rev), given(guard.assignment_id),
     ]  # fmt: skip
     out += [""] if key is None else [given(key.name), key.body_hash, key.ttl_ms]

@@ -57,7 +57,8 @@ class CommitQueue:
         hints: Sequence[Hint] = ()
         for _ in range(TRIES):
             known = self._known.get(task_id)
-            arguments = change_arguments(task_id, change, rings=self._connection.rings, known=known, hints=hints)
+            ring = self._connection.bell_command if self._connection.rings else ""
+            arguments = change_arguments(task_id, change, ring=ring, known=known, hints=hints)
             reply = await self._send(self._connection.keys.of(task_id), arguments)
             try:
                 done = committed(task_id, change, reply, known)
@@ -66,6 +67,8 @@ class CommitQueue:
                 continue
             if not done.replayed:
                 self._learn(task_id, done)
+                if ring:
+                    self._connection.note_rung(task_id, done.stored.epoch, done.stored.last_index)
             return done
         raise StoreUnavailable(COMMAND, "busy")
 

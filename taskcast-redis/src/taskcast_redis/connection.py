@@ -15,12 +15,13 @@ from redis.asyncio import Redis, RedisCluster
 
 from taskcast_core.backoff import Backoff
 from taskcast_core.errors import ConfigError, StoreUnavailable
+from taskcast_core.stopping import stop
+from taskcast_redis.calls import Command, send
 from taskcast_redis.failures import COMMAND, TROUBLE, is_mistake, kind_of, unavailable
 from taskcast_redis.health import Dependency
 from taskcast_redis.keys import DEFAULT_SHARDS, LAYOUT_VERSION, Keys, layout_key
 from taskcast_redis.options import RedisOptions
 from taskcast_redis.scripts import script
-from taskcast_redis.stopping import stop
 from taskcast_redis.topology import Client, make_client, sentinels_of
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,15 @@ _log = logging.getLogger(__name__)
 Argument = bytes | str | int
 DRIFT_MS_PER_S = 0.1
 """How much less sure the server's time is with every second since it was asked for."""
+
+PLAIN, SHARDED = "plain", "sharded"
+"""Kinds of bells: pub/sub, and that of a Cluster in which a message stays with the nodes of its slot."""
+
+SHARDED_SINCE = 7
+"""The version of Redis that brought the latter."""
+
+MOST_RUNG = 4_096
+"""So many bells of commits are known to have been rung; a forgotten one is rung again, which does no harm."""
 
 LAYOUT_CHECK_EVERY = 20
 """Heartbeats between two looks at the layout's version; a server that was emptied gets it anew."""
@@ -38,7 +48,8 @@ class RedisConnection:
 
     Attributes:
         keys: the key space, known once connected. health: of this connection. persistence: what an acknowledgement
-        survives. stores, broadcasts: open users of this connection.
+        survives. stores, broadcasts: open users of this connection. has_sharded_bells: whether bells stay in the part
+        of the Cluster that serves their task.
     """
 
     def __init__(self, options: RedisOptions, client: Client | None = None) -> None:
@@ -49,6 +60,8 @@ class RedisConnection:
         self.keys = Keys(options.prefix, options.shards or DEFAULT_SHARDS)
         self.persistence = ""
         self.stores = self.broadcasts = 0
+        self.has_sharded_bells = False
+        self._rung: dict[tuple[str, int, int], None] = {}
         self._room = asyncio.Semaphore(options.max_connections)
         self._anchor = (time.monotonic(), time.time() * 1000)
         self._doubt_ms = float("inf")
@@ -91,8 +104,6 @@ class RedisConnection:
         options = self.options
         if not options.prefix or set(options.prefix) & set("{}"):
             raise ConfigError(f'the prefix of the Redis keys must be a text without braces, not "{options.prefix}"')
-        if options.wait_replicas and self.is_cluster:
-            raise ConfigError("wait_replicas needs a single server or Sentinels; a Cluster cannot be waited for")
         if _decodes(self.client):
             raise ConfigError("the Redis client decodes replies; make it with decode_responses=False")
         backoff = Backoff(first_s=options.retry_first_ms / 1000, most_s=options.retry_most_ms / 1000)
@@ -124,9 +135,24 @@ class RedisConnection:
         return isinstance(self.client, RedisCluster)
 
     @property
+    def bell_command(self) -> str:
+        """How scripts ring."""
+        return "SPUBLISH" if self.has_sharded_bells else "PUBLISH"
+
+    @property
     def rings(self) -> bool:
         """Whether a store and a broadcast share this connection, so that commits ring by themselves."""
         return self.stores > 0 and self.broadcasts > 0
+
+    def note_rung(self, task_id: str, epoch: int, last_index: int) -> None:
+        """A commit has rung by itself."""
+        self._rung[task_id, epoch, last_index] = None
+        if len(self._rung) > MOST_RUNG:
+            del self._rung[next(iter(self._rung))]
+
+    def has_rung(self, task_id: str, epoch: int, last_index: int) -> bool:
+        """Whether a commit has; says so once."""
+        return self._rung.pop((task_id, epoch, last_index), True) is None
 
     @property
     def groups(self) -> list[list[str]]:
@@ -150,9 +176,12 @@ class RedisConnection:
                     'tasks silently; set it to "noeviction"'
                 )
         self.persistence = _persistence(await self._info("persistence"))
+        self.has_sharded_bells = self.is_cluster and all(
+            int(str(node["redis_version"]).partition(".")[0]) >= SHARDED_SINCE for node in await self._info("server")
+        )
 
     async def _check_layout(self) -> None:
-        """Note version and number of shards at the first start; from then on they stand.
+        """Note version, number of shards and kind of bells at the first start; from then on they stand.
 
         Raises:
             ConfigError: what is stored there is of another layout.
@@ -161,7 +190,10 @@ class RedisConnection:
         client: Any = self.client
         await client.hsetnx(key, "version", LAYOUT_VERSION)
         await client.hsetnx(key, "shards", wanted or self.keys.shards)
-        version, shards = await client.hmget(key, "version", "shards")
+        await client.hsetnx(key, "bells", SHARDED if self.has_sharded_bells else PLAIN)
+        version, shards, bells = await client.hmget(key, "version", "shards", "bells")
+        if None in (version, shards, bells):
+            raise driver.ConnectionError("the layout has vanished, as if Redis had just been emptied")
         if version != b"%d" % LAYOUT_VERSION:
             raise ConfigError(
                 f'the Redis keys under "{self.keys.prefix}" are of layout {version.decode()}; '
@@ -172,7 +204,11 @@ class RedisConnection:
                 f'the Redis keys under "{self.keys.prefix}" are spread over {int(shards)} shards, not {wanted}; '
                 "that cannot be changed"
             )
-        self.keys = Keys(self.keys.prefix, int(shards))
+        if bells.decode() not in ((PLAIN, SHARDED) if self.is_cluster else (PLAIN,)):
+            raise ConfigError(
+                f'the nodes under "{self.keys.prefix}" ring "{bells.decode()}" bells, which cannot be heard from here'
+            )
+        self.keys, self.has_sharded_bells = Keys(self.keys.prefix, int(shards)), bells.decode() == SHARDED
 
     # ── Time and heartbeat ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -247,6 +283,9 @@ class RedisConnection:
         with contextlib.suppress(*TROUBLE):
             if isinstance(self.client, Redis):
                 await self.client.connection_pool.disconnect(inuse_connections=True)
+            else:
+                for node in self.client.get_nodes():
+                    await node.disconnect()
 
     # ── Calls ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -256,15 +295,7 @@ class RedisConnection:
         Raises:
             StoreUnavailable: Redis is away (at once, if that is known), or did not answer in time.
         """
-        chosen = script(name)
-
-        async def call(client: Any) -> Any:
-            try:
-                return await client.execute_command("EVALSHA", chosen.sha, len(keys), *keys, *arguments)
-            except driver.NoScriptError:
-                return await client.execute_command("EVAL", chosen.text, len(keys), *keys, *arguments)
-
-        return await self.guarded(call)
+        return await self.guarded(lambda client: self._call(client, name, keys, arguments))
 
     async def run_and_wait(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """``run``, acknowledged only once ``wait_replicas`` replicas have it.
@@ -272,27 +303,32 @@ class RedisConnection:
         Raises:
             StoreUnavailable: too few replicas have it in time (kind ``replicas``); the outcome is unknown.
         """
-        if not self.options.wait_replicas:
-            return await self.run(name, keys, arguments)
         replicas, limit_ms = self.options.wait_replicas, self.options.command_timeout_ms // 2
+        if not replicas:
+            return await self.run(name, keys, arguments)
+        waiting: Command = ("WAIT", replicas, limit_ms)
+        reply, copies = await self.guarded(lambda client: self._call(client, name, keys, arguments, waiting))
+        if copies < replicas:
+            raise StoreUnavailable(COMMAND, "replicas")
+        return reply
+
+    async def _call(
+        self, client: Client, name: str, keys: Sequence[str], arguments: Sequence[Argument], *more: Command
+    ) -> Any:
+        """A script by its digest; by its text where that is not known yet. With ``more`` commands, all replies."""
         chosen = script(name)
-
-        async def call(client: Any) -> Any:
-            pipeline = client.pipeline(transaction=False)
-            pipeline.execute_command("EVALSHA", chosen.sha, len(keys), *keys, *arguments)
-            pipeline.execute_command("WAIT", replicas, limit_ms)
-            reply, copies = await pipeline.execute(raise_on_error=False)
-            if isinstance(reply, driver.NoScriptError):
-                await client.script_load(chosen.text)
-                return await call(client)
-            for each in (reply, copies):
-                if isinstance(each, Exception):
-                    raise each
-            if copies < replicas:
-                raise StoreUnavailable(COMMAND, "replicas")
-            return reply
-
-        return await self.guarded(call)
+        replies: list[Any] = []
+        for head in (("EVALSHA", chosen.sha), ("EVAL", chosen.text)):
+            try:
+                replies = await send(client, keys[0], [(*head, len(keys), *keys, *arguments), *more])
+            except driver.NoScriptError:
+                continue
+            if not isinstance(replies[0], driver.NoScriptError):
+                break
+        for each in replies:
+            if isinstance(each, Exception):
+                raise each
+        return replies if more else replies[0]
 
     async def guarded(self, call: Callable[[Any], Any]) -> Any:
         """Talk to the client within the bounds of time and number; trouble becomes StoreUnavailable."""

@@ -14,7 +14,7 @@ from taskcast_core.errors import StoreUnavailable
 COMMAND, PUB_SUB = "redisCommand", "redisPubSub"
 """The dependencies' names (wire spec, storage section 9)."""
 
-TROUBLE = (driver.RedisError, OSError, TimeoutError, asyncio.IncompleteReadError)
+TROUBLE = (driver.RedisError, driver.RedisClusterException, OSError, TimeoutError, asyncio.IncompleteReadError)
 """What a call to Redis may raise when something is wrong with Redis or the way there."""
 
 _BY_ERRNO = {
@@ -60,7 +60,7 @@ def is_mistake(error: BaseException) -> bool:
 
 
 def _is_of_server(error: BaseException) -> bool:
-    return isinstance(error, driver.ReadOnlyError | driver.ClusterError) or any(
+    return isinstance(error, driver.ReadOnlyError | driver.ClusterError | driver.AskError) or any(
         str(error).startswith(word) for word, _ in _BY_WORD
     )
 

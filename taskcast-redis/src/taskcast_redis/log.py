@@ -53,8 +53,8 @@ class LogWriter:
         """See TaskLog."""
         task_id = record.task.id
         named: list[Argument] = [""] if key is None else [given(key.name), key.body_hash, key.ttl_ms]
-        rings = "1" if self._connection.rings else "0"
-        arguments: list[Argument] = [pack(task_id), new_salt(), rings, *named, *record_arguments(record)]
+        ring = self._connection.bell_command if self._connection.rings else ""
+        arguments: list[Argument] = [pack(task_id), new_salt(), ring, *named, *record_arguments(record)]
         reply = await self._connection.run_and_wait("create", [self._connection.keys.of(task_id)], arguments)
         outcome = reply[0]
         if outcome == b"exists":
@@ -64,7 +64,10 @@ class LogWriter:
         if outcome == b"conflict":
             assert key is not None
             raise IdempotencyConflict(key.name)
-        return Committed(stored_of(reply[1], record), (), replayed=outcome == b"kept")
+        stored = stored_of(reply[1], record)
+        if ring and outcome == b"done":
+            self._connection.note_rung(task_id, stored.epoch, stored.last_index)
+        return Committed(stored, (), replayed=outcome == b"kept")
 
     async def get(self, task_id: str) -> Stored | None:
         """See TaskLog."""

@@ -18,7 +18,7 @@ local function take_event()
 end
 
 local function take_change()
-  local c = {base = KEYS[num()], id = arg(), ring = arg() == '1', known = arg()}
+  local c = {base = KEYS[num()], id = arg(), ring = arg(), known = arg()}
   c.statuses, c.guard_rev, c.guard_aid = opt(), tonumber(opt()), opt()
   local key = opt()
   if key then c.key = {name = key, hash = arg(), ttl = num()} end
@@ -299,8 +299,8 @@ local function ring(t, c, before)
     end
   end
   local payload = table.concat(head, ' ') .. '\n' .. table.concat(body)
-  call('PUBLISH', t.base .. ':b:' .. t.id, payload)
-  call('PUBLISH', t.base .. ':a', payload)
+  call(c.ring, t.base .. ':b:' .. t.id, payload)
+  call(c.ring, t.base .. ':a', payload)
 end
 
 local function commit(c)
@@ -322,7 +322,7 @@ local function commit(c)
   if #plan.replaced > 0 then remove_replaced(plan) end
   if c.key then remember(t, c, before) end
   mark(t)
-  if c.ring then ring(t, c, before) end
+  if c.ring ~= '' then ring(t, c, before) end
   local runs = {}
   for _, e in ipairs(c.events) do
     if e.run then

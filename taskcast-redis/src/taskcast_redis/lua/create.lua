@@ -1,6 +1,6 @@
--- Makes a task with an empty log. KEYS[1]: tag. ARGV: id, salt, ring, key ('' or '=' name, hash, ttl), record.
+-- Makes a task with an empty log. KEYS[1]: tag. ARGV: id, salt, command to ring with or '', key ('' or '=' name, hash, ttl), record.
 -- Reply: {'done', stored}, {'kept', stored}, {'exists'}, {'deleting'} or {'conflict'}.
-local base, id, salt, rings = KEYS[1], arg(), arg(), arg() == '1'
+local base, id, salt, ring = KEYS[1], arg(), arg(), arg()
 local key, hash, ttl = opt(), nil, nil
 if key then hash, ttl = arg(), num() end
 local f = take_record()
@@ -31,9 +31,9 @@ mark(t)
 if key then
   call('SET', base .. ':r:' .. key, cmsgpack.pack({hash, epoch, 0, 0, f.rec, segments, 1, -1, NOW, 0}), 'PX', ttl)
 end
-if rings then
+if ring ~= '' then
   local payload = table.concat({1, epoch, salt, 0, -1, f.status, int(f.cr), #id}, ' ') .. '\n' .. id
-  call('PUBLISH', base .. ':b:' .. id, payload)
-  call('PUBLISH', base .. ':a', payload)
+  call(ring, base .. ':b:' .. id, payload)
+  call(ring, base .. ':a', payload)
 end
 return {'done', stored(t)}

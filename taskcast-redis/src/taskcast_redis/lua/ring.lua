@@ -1,3 +1,3 @@
--- Sends messages. KEYS[1]: a tag of the server that is to send them. ARGV: channel, message, channel, message, ...
-for i = 1, #ARGV, 2 do call('PUBLISH', ARGV[i], ARGV[i + 1]) end
-return #ARGV / 2
+-- Sends messages. KEYS[1]: a tag of the server that is to send them. ARGV: command, channel, message, channel, ...
+for i = 2, #ARGV, 2 do call(ARGV[1], ARGV[i], ARGV[i + 1]) end
+return (#ARGV - 1) / 2
