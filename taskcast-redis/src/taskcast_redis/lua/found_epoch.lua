@@ -94,7 +94,9 @@ if floor < t.li then
     hole = hole_from(t, kept + 1)
   end
   cut_kinds(t, kept + 1)
-  for kind, n in pairs(lost_kinds) do call('HINCRBY', D .. ':n', kind, -n) end
+  for kind, n in pairs(lost_kinds) do
+    if n > 0 then call('HINCRBY', D .. ':n', kind, -n) end  -- Lua writes -0 as "-0", which is no integer
+  end
   local boundary = kept + 1 - (kept + 1) % SPAN + SPAN
   while boundary <= t.li do
     call('HDEL', D .. ':c', int(boundary))
