@@ -120,8 +120,8 @@ class RemovedCases(Contract):
 
     async def test_a_long_hole(self, store: TaskLog) -> None:
         """Longer than any span of entries between two checkpoints might be."""
-        kinds = ["a", "b", "b", "c", "b"]
-        drafts = [message(kinds[n % 5], n) for n in range(2_600)]
+        kinds = ["a", "c", "a", "c", "b", "b", "b"]
+        drafts = [message(kinds[n % 7], n) for n in range(2_600)]
         stored = await created(store)
         task_id = stored.task.id
         for start in range(0, len(drafts), 650):
@@ -137,11 +137,21 @@ class RemovedCases(Contract):
         for after, before in ((998, 1_003), (1_233, None), (-1, 2_001)):
             check_page((await store.read(task_id, after=after, before=before)).items, drafts)
 
+    async def test_a_long_hole_of_one_kind_that_grows(self, store: TaskLog) -> None:
+        task_id = (await created(store)).task.id
+        total = 0
+        for many in (1_001, 700, 300):
+            await publish(store, task_id, *[latest("p", n, "a") for n in range(many)])
+            total += many
+            for index in (500, 999, 1_000, 1_001, 1_002, 1_500, 1_999, 2_000, 2_001):
+                assert await store.count(task_id, VIEWS[0], index) == min(index, total)
+                assert await store.seek(task_id, VIEWS[0], index) == (index if index < total else None)
+
     async def test_a_new_epoch_that_begins_inside_a_hole(self, store: TaskLog) -> None:
         for floor in range(-1, len(STORY)):
             stored = await created(store, *STORY)
             task_id = stored.task.id
-            await store.trim(task_id, stored.epoch, TrimRule(types=("a", "b")))
+            await store.trim(task_id, stored.epoch, TrimRule(types=("a", "b"), keep_series_ends=False))
             assert await store.found_epoch(task_id, stored.epoch, floor) is not None
             drafts = (*STORY[: floor + 1], message("b"), message("a"), message("c"))
             await publish(store, task_id, *drafts[floor + 1 :])
