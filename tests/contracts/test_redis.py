@@ -23,8 +23,19 @@ from tests.fixtures.redis_server import RedisServer
 from tests.fixtures.scale import Scale
 
 
+def options_at(url: str) -> RedisOptions:
+    """Keys of its own, and patience with a busy machine: no reply is given up here."""
+    return RedisOptions(
+        url=url,
+        prefix=f"t{os.urandom(4).hex()}",
+        connect_timeout_ms=60_000,
+        command_timeout_ms=60_000,
+        heartbeat_timeout_ms=60_000,
+    )
+
+
 def options_of(server: RedisServer) -> RedisOptions:
-    return RedisOptions(url=server.url, prefix=f"t{os.urandom(4).hex()}")
+    return options_at(server.url)
 
 
 class TestRedisShortTermStore(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from taskcast_redis import RedisOptions
-from tests.contracts.test_redis import TestRedisBroadcast, TestRedisShortTermStore
+from tests.contracts.test_redis import TestRedisBroadcast, TestRedisShortTermStore, options_at
 from tests.fixtures.scale import Scale
 from tests.redis.groups import RedisCluster, running_cluster
 
@@ -22,7 +21,7 @@ def cluster() -> Iterator[RedisCluster]:
 class TestClusterShortTermStore(TestRedisShortTermStore):
     @pytest.fixture
     def options(self, cluster: RedisCluster) -> RedisOptions:
-        return RedisOptions(url=cluster.url, prefix=f"t{os.urandom(4).hex()}")
+        return options_at(cluster.url)
 
     @pytest.fixture
     def examples(self, scale: Scale) -> int:
@@ -32,7 +31,7 @@ class TestClusterShortTermStore(TestRedisShortTermStore):
 class TestClusterBroadcast(TestRedisBroadcast):
     @pytest.fixture
     def options(self, cluster: RedisCluster) -> RedisOptions:
-        return RedisOptions(url=cluster.url, prefix=f"t{os.urandom(4).hex()}")
+        return options_at(cluster.url)
 
 
 del TestRedisBroadcast, TestRedisShortTermStore  # theirs are run where they are defined

@@ -14,6 +14,7 @@ from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
 from taskcast_core.settings import EngineSettings
 from taskcast_core.workers import WorkerSettings
 from taskcast_server.app import TaskcastApp, create_taskcast_app
+from tests.fixtures.eventually import DEADLINE_S
 from tests.server.app_server import client, serving
 
 QUICK = WorkerSettings(
@@ -129,7 +130,7 @@ class SocketWorker:
     async def say(self, **message: Any) -> None:
         await self.connection.send(json.dumps(message))
 
-    async def expect(self, kind: str, within_s: float = 3) -> dict[str, Any]:
+    async def expect(self, kind: str, within_s: float = DEADLINE_S) -> dict[str, Any]:
         """The next message of a kind; others stay."""
         async with asyncio.timeout(within_s):
             while True:
