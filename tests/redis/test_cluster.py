@@ -155,10 +155,12 @@ async def test_a_slot_that_moves(cluster: RedisCluster, nodes: Sequence[Node]) -
             await one.engine.publish_event(task_id, event(n))
         ask(target.port, "CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
         ask(source.port, "CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(target))
-        await move_keys(slot, source, target)
         for node in nodes:
             with pytest.raises(StoreUnavailable):
                 await node.engine.get_task(task_id)
+        await move_keys(slot, source, target)
+        with pytest.raises(StoreUnavailable):
+            await one.engine.publish_event(task_id, event(10))
         for server in (target, source):
             ask(server.port, "CLUSTER", "SETSLOT", slot, "NODE", node_id(target))
         for n in range(10, 20):
