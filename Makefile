@@ -22,7 +22,7 @@ unexport VIRTUAL_ENV UV_PYTHON PYTHONPATH PYTHONHOME CONDA_PREFIX
 # Trust the certificates that the machine trusts, where it keeps any.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 
-.PHONY: help setup serve test test-long test-watch coverage lint format types conformance bench build lock version clean
+.PHONY: help setup serve test test-long test-watch coverage lint format types conformance bench docs demo build lock version clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,13 @@ conformance: setup  ## Run the black-box conformance suite against this server
 bench: setup  ## Measure against the yardsticks, in under a minute (MODE=full: all of it, in turns, some ten minutes)
 	$(BIN)/python -m tests.bench $(or $(MODE),quick) $(BENCH)
 
+docs: setup  ## Write the reference from the code, and build the documentation into site/
+	$(BIN)/python -m tests.tools.reference
+	$(BIN)/zensical build --clean
+
+demo: setup  ## Watch it work: two readers, a cut, a killed server, and equal texts
+	$(BIN)/python docs/examples/demo.py
+
 build: setup  ## Build the wheels and source archives of all distributions into dist/
 	@rm -rf dist
 	for name in $(DISTRIBUTIONS); do $(UV) build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist "$$name"; done
@@ -89,5 +96,5 @@ version: setup  ## Set the version of all distributions: make version TO=0.2.0
 	$(BIN)/python tests/tools/version.py $(TO)
 
 clean:  ## Remove what was built and cached (the environments stay: remove .venv and .uv by hand)
-	rm -rf dist build htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf dist build site htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.uv/*' -prune -exec rm -rf {} +

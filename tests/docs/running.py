@@ -9,6 +9,7 @@ import inspect
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from taskcast_core import Plugins, load_config
 from tests.docs.snippets import FOR_THE_EYE, Snippet
@@ -94,7 +96,7 @@ class Page:
             return
         if snippet.part_of:
             whole = (DOCS / snippet.part_of).read_text()
-            assert snippet.code in whole, f"{snippet.place}: {snippet.part_of} reads otherwise"
+            assert _flush(snippet.code) in _flush(whole), f"{snippet.place}: {snippet.part_of} reads otherwise"
             return
         if snippet.file:
             path = self._directory / snippet.file
@@ -139,8 +141,9 @@ class Page:
     def _run_yaml(self, snippet: Snippet, code: str) -> None:
         path = self._directory / f"block-{snippet.line}.yaml"
         path.write_text(code)
-        plugins = Plugins()
-        plugins.check(load_config(path, plugins=plugins))
+        plugins, variables = Plugins(), dict.fromkeys(re.findall(r"\$\{(\w+)\}", code), "of-the-environment")
+        with patch.dict(os.environ, variables):
+            plugins.check(load_config(path, plugins=plugins))
 
     def _run_json(self, snippet: Snippet, code: str) -> None:
         json.loads(code)
@@ -154,6 +157,11 @@ class Page:
             self._loop.close()
         if self._shell is not None:
             self._shell.close()
+
+
+def _flush(code: str) -> str:
+    """Code without its indentation: a page may show an inner block."""
+    return "\n".join(line.strip() for line in code.strip().splitlines())
 
 
 @contextmanager
