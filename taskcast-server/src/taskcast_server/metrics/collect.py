@@ -54,13 +54,15 @@ def _about_process(services: Services) -> Iterator[Metric]:
 
 def _about_requests(services: Services, server: ServerMeters) -> Iterator[Metric]:
     requests = {
-        (each.method, each.path, str(status)): count for each in server.routes for status, count in
-        (each.statuses or {200: 0}).items()
-    }  # fmt: skip
+        (each.method, each.path, str(status)): count
+        for each in server.routes
+        for status, count in (each.statuses or {each.success: 0}).items()
+    }
     yield _counter("taskcast_http_requests", "Requests by route and status.", requests, "method", "route", "status")
+    took = {(each.method, each.path): each.took_s for each in server.routes if each.took_s.count}
     yield _histogram(
-        "taskcast_http_request_duration_seconds", "Time until a reply was sent; streams are left out.",
-        {(each.method, each.path): each.took_s for each in server.routes}, "method", "route",
+        "taskcast_http_request_duration_seconds", "Time until a reply was sent; not of streams and pulls.",
+        took, "method", "route",
     )  # fmt: skip
     limited = {(name,): server.limited[name] for name in ("rate", "streams", "tasks", "admin")}
     yield _counter("taskcast_limited_requests", "Requests refused with 429, by the limit.", limited, "limit")

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from taskcast_core.meters import SECONDS, Distribution
+from taskcast_core.meters import Distribution
 from taskcast_server.errors import TooManyRequests
 from taskcast_server.routing import Route
 
 NO_ROUTE = "(none)"
 """The route label of requests that no route answers."""
+TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Bounds of the times of requests, in seconds."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -21,13 +23,15 @@ class RouteMeter:
     """The requests of one route.
 
     Attributes:
-        path: the template, never what was asked for. took_s: until the reply was sent; long-lived ones are left out.
+        path: the template, never what was asked for. success: the status of a reply when all is well.
+        took_s: until the reply was sent; long-lived ones are left out.
     """
 
     method: str
     path: str
+    success: int
     statuses: Counter[int] = field(factory=Counter)
-    took_s: Distribution = field(factory=lambda: Distribution(SECONDS))
+    took_s: Distribution = field(factory=lambda: Distribution(TIMES))
 
 
 class ServerMeters:
@@ -40,7 +44,7 @@ class ServerMeters:
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self.routes = [RouteMeter(route.method, route.path) for route in routes]
+        self.routes = [RouteMeter(route.method, route.path, min(route.doc.replies)) for route in routes]
         self._by_route = {id(route): meter for route, meter in zip(routes, self.routes, strict=True)}
         self._nowhere: dict[str, RouteMeter] = {}
         self.resumes: Counter[str] = Counter()
@@ -58,7 +62,7 @@ class ServerMeters:
         name = method if method in _METHODS else "OTHER"
         meter = self._nowhere.get(name)
         if meter is None:
-            meter = self._nowhere[name] = RouteMeter(name, NO_ROUTE)
+            meter = self._nowhere[name] = RouteMeter(name, NO_ROUTE, 404)
             self.routes.append(meter)
         return meter
 

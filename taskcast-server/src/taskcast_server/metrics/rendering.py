@@ -39,7 +39,7 @@ def as_json(families: Iterable[Metric]) -> dict[str, Any]:
 
 
 def _sample(family: str, name: str, labels: dict[str, str], value: float) -> dict[str, Any]:
-    sample: dict[str, Any] = {"value": int(value) if value == int(value) else value}
+    sample: dict[str, Any] = {"value": int(value) if float(value).is_integer() else value}
     if labels:
         sample["labels"] = labels
     return sample if name == family else {"name": name, **sample}
