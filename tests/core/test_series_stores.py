@@ -10,10 +10,11 @@ import pytest
 from taskcast_core import wire
 from taskcast_core.engine import EngineSettings, TaskEngine
 from taskcast_core.models import SubscribeFilter
+from tests.bench.engine import series
 from tests.core.conftest import OpenEngine
-from tests.core.stores import AnyStore
+from tests.core.stores import STORES, AnyStore
 from tests.core.test_series import cut, joined
-from tests.fixtures.scale import Scale
+from tests.fixtures.scale import FULL_SCALE, Scale
 
 pytestmark = pytest.mark.anyio
 
@@ -63,3 +64,13 @@ async def test_a_commit_of_a_long_series_looks_at_nothing_long(engine: TaskEngin
         page = await store.series(task.id)
         sizes.append(len(repr(page.states["s"])))
     assert max(sizes) - min(sizes) <= 10  # a few digits
+
+
+@pytest.mark.skipif(not FULL_SCALE, reason="measures time")
+@pytest.mark.parametrize("kind", STORES)
+async def test_the_hundred_thousandth_delta_takes_the_time_of_the_first_thousand(kind: str) -> None:
+    """One quiet measurement of five is enough: a cost that grew would show in all of them."""
+    for _ in range(5):
+        if await series(kind, 100_000) == 0:
+            return
+    pytest.fail("see what it printed")
