@@ -216,7 +216,7 @@ async def test_deadlines_of_this_process_are_met_on_time() -> None:
             async def has_moved(task: Task = task, wanted: str = wanted) -> bool:
                 return await status(engine, task) == wanted
 
-            await eventually(has_moved, within_s=4)
+            await eventually(has_moved)
 
 
 # ── Cleanup ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -42,7 +42,7 @@ async def test_a_lone_event_goes_out_by_itself() -> None:
     recorder = Recorder(post)
     running = asyncio.create_task(recorder.run())
     await recorder.put({"n": 1}, 1)
-    await eventually(lambda: batches == [[{"n": 1}]], within_s=2)
+    await eventually(lambda: batches == [[{"n": 1}]])
     recorder.close()
     await running
 

@@ -235,9 +235,9 @@ async def test_pings_and_silence() -> None:
         async def status_is(wanted: str) -> bool:
             return bool((await one.worker("w")).json()["status"] == wanted)
 
-        await eventually(lambda: status_is("offline"), within_s=3)
+        await eventually(lambda: status_is("offline"))
         worker.pongs = True
-        await eventually(lambda: status_is("idle"), within_s=3)
+        await eventually(lambda: status_is("idle"))
 
 
 async def test_a_worker_that_was_removed_is_told_and_may_register_again() -> None:
