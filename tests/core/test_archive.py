@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from attrs import evolve
 
-from taskcast_core import MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
-from taskcast_core.archive import ArchiveSettings
+from taskcast_core import Event, MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
+from taskcast_core.archive import ArchiveSettings, Rebuilt
+from taskcast_core.builtin.memory_log import MemoryLog
 from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
-from taskcast_core.contracts import ListQuery, LogCopy
+from taskcast_core.contracts import Committed, ListQuery, Watermark
 from taskcast_core.entries import Entry
 from taskcast_core.errors import (
     StorageBusy,
@@ -21,11 +22,20 @@ from taskcast_core.errors import (
     TaskExists,
     TaskNotFound,
 )
+from taskcast_core.followers import FollowerSettings
 from taskcast_core.settings import EngineSettings
-from tests.core.tiers import FILTERS, Tiers, chatty, read
+from taskcast_core.testing.portrait import portrait
+from tests.core import tiers as both
+from tests.core.tiers import FILTERS, SETTINGS, chat, chatty, read
 from tests.fixtures.eventually import eventually
 
 pytestmark = pytest.mark.anyio
+
+
+class Tiers(both.Tiers):
+    """Tiers in memory, whose insides tests may reach into."""
+
+    hot: MemoryShortTermStore
 
 
 @pytest.fixture
@@ -161,29 +171,23 @@ async def test_two_nodes_bring_a_task_back_at_once(tiers: Tiers) -> None:
         assert sorted(e.index for e in events) == list(range(19, 35))
 
 
-@pytest.mark.parametrize("verb", ["set_state", "copy"])
-@pytest.mark.parametrize("step", ["before", "after"])
-async def test_a_crash_in_a_restore_is_repaired_by_the_next_one(
-    tiers: Tiers, monkeypatch: pytest.MonkeyPatch, verb: str, step: str
-) -> None:
-    engine = tiers.engine
-    engine._hot_cold.settings = ArchiveSettings(keep_last=3, lease_ms=50)  # type: ignore[union-attr]
-    task_id = await chatty(engine)
-    await tiers.release(task_id)
-    real: Callable[..., Awaitable[Any]] = getattr(tiers.cold, verb)
+async def test_a_release_that_was_not_ended_is_ended_by_the_next(tiers: Tiers) -> None:
+    task_id = await chatty(tiers.engine)
+    await tiers.archived(task_id)
+    stored = await tiers.existing(task_id)
+    mark = await tiers.cold.watermark(task_id)
+    assert mark is not None and await tiers.cold.set_state(task_id, mark, "cold"), "here somebody died"
+    assert (await tiers.engine.release_task(task_id, stored.last_index, tiers.engine.now_ms())).released
 
-    async def dies(*arguments: Any) -> Any:
-        if step == "after":
-            await real(*arguments)
-        raise asyncio.CancelledError
 
-    monkeypatch.setattr(tiers.cold, verb, dies)
-    with pytest.raises(asyncio.CancelledError):
-        await engine.publish_event(task_id, type="log", data={})
-    monkeypatch.undo()
-    event = await engine.publish_event(task_id, type="log", data={})
-    assert event.index == 19
-    assert len(await engine.get_history(task_id)) == 15
+async def test_a_hot_task_that_is_said_to_be_cold_is_set_right(tiers: Tiers) -> None:
+    task_id = await chatty(tiers.engine)
+    await tiers.archived(task_id)
+    mark = await tiers.cold.watermark(task_id)
+    assert mark is not None and await tiers.cold.set_state(task_id, mark, "cold"), "here somebody died"
+    await tiers.engine.publish_event(task_id, type="log", data={})
+    await tiers.archived(task_id)
+    assert (await tiers.cold.watermark(task_id)) == Watermark(mark.epoch, mark.last_index + 1, mark.rev, "hot")
 
 
 async def test_lists_and_ids_cover_both_tiers(tiers: Tiers) -> None:
@@ -213,34 +217,170 @@ async def test_a_deleted_task_is_gone_from_both(tiers: Tiers) -> None:
     assert await tiers.cold.get(task_id) is None
 
 
-async def test_a_log_that_contradicts_its_archive_is_left_alone(tiers: Tiers) -> None:
+async def test_an_id_that_is_used_again_is_archived_though_its_tombstone_is_forgotten(tiers: Tiers) -> None:
     engine = tiers.engine
-    task_id = await chatty(engine, id="twice")
+    task_id = await chatty(engine, id="again")
     await tiers.archived(task_id)
+    await engine.delete_task(task_id)
     tiers.hot.__dict__.update(MemoryShortTermStore().__dict__)
-    # Somebody else's hot store, with another log under the same id.
-    elsewhere = TaskEngine(
-        broadcast=tiers.broadcast, short_term_store=tiers.hot, settings=EngineSettings(background=False)
-    )
-    async with elsewhere:
-        await elsewhere.create_task(id="twice")
-        await elsewhere.publish_event("twice", type="other", data={})
-    await tiers.hot.load((await own_copy(tiers.hot, "twice")), overwrite=True)
+    task_id = await chatty(engine, id="again", rounds=1)
+    await tiers.archived(task_id)
+    stored = await tiers.existing(task_id)
+    assert stored.epoch == 2 and await tiers.cold.get(task_id) == stored
+    assert await portrait(tiers.cold, task_id) == await portrait(tiers.hot, task_id)
+
+
+# ── Disagreement ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def rewound(tiers: Tiers, task_id: str, last_index: int) -> None:
+    """The hot store is as it was some time ago: what a failover to a replica that lags behind does."""
+    stored = await tiers.existing(task_id)
+    log = tiers.hot._logs[task_id]
+    past = log.copy(upto=last_index)
+    tiers.hot._hide(task_id)
+    tiers.hot._show(MemoryLog.from_copy(evolve(past, rev=min(stored.rev, 2))))
+    tiers.hot._lanes.settle_at(tiers.hot._logs[task_id].stored)
+
+
+async def test_a_rewound_log_that_grew_anew_gives_way_to_its_archive(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine)
+    await tiers.archived(task_id)
+    history = await engine.get_history(task_id)
+    await rewound(tiers, task_id, 9)
+    lost = await engine.publish_event(task_id, type="log", data={"grew": "anew"})
+    assert lost.index == 10, "nobody knows yet"
+
+    async def is_one_log() -> bool:
+        stored = await tiers.hot.get(task_id)
+        return stored is not None and stored.epoch == 2 and await tiers.hot.has_passed(task_id)
+
+    await eventually(is_one_log)
+    assert await engine.get_history(task_id) == history, "the durable copy goes further"
+    event = await engine.publish_event(task_id, type="log", data={})
+    assert event.index == history[-1].index + 1
+    await engine.transition_task(task_id, "completed")
+    after_known = await read(engine, task_id, since={"id": history[-1].id})
+    assert [e.type for e in after_known] == ["log", "taskcast:status"]
+    after_lost = await read(engine, task_id, since={"id": lost.id})
+    assert after_lost[0].type == "taskcast:gap" and len(after_lost) > 3, "who has read what is gone is told"
+    await tiers.archived(task_id)
+    assert await tiers.cold.get(task_id) == evolve(await tiers.existing(task_id), first_index=0)
+
+
+async def test_a_rewound_log_that_only_got_an_older_record_gives_way(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine)
+    await engine.transition_task(task_id, "paused")
+    await tiers.archived(task_id)
     archived = await tiers.cold.get(task_id)
-    epochs = set()
-    for _ in range(50):
-        await asyncio.sleep(0)
-        stored = await tiers.hot.get("twice")
-        assert stored is not None
-        epochs.add(stored.epoch)
-    assert len(epochs) == 1, "no epoch after epoch is founded"
-    assert await tiers.cold.get(task_id) == archived, "nothing is thrown away"
+    assert archived is not None
+    await rewound(tiers, task_id, archived.last_index)
+    log = tiers.hot._logs[task_id]
+    log.state.stored = evolve(
+        log.stored, record=evolve(log.stored.record, task=evolve(log.stored.task, status="running"))
+    )
+    tiers.hot._lanes.mark(task_id, ("archive",))
+
+    async def is_paused() -> bool:
+        found = await tiers.hot.get(task_id)
+        return found is not None and found.task.status == "paused" and found.epoch == 2
+
+    tiers.engine._notify(Committed(log.stored, ()))
+    await eventually(is_paused)
+    await tiers.archived(task_id)
+    assert await tiers.cold.get(task_id) == evolve(await tiers.existing(task_id), first_index=0)
 
 
-async def own_copy(hot: MemoryShortTermStore, task_id: str) -> LogCopy:
-    """A task's log as it is, now with an archive lane."""
-    stored = await hot.get(task_id)
-    assert stored is not None
-    page = await hot.read(task_id)
-    record = evolve(stored.record, lanes=("archive",))
-    return LogCopy(record, 1, stored.segments, page.items, last_index=page.last, last_timestamp=stored.last_timestamp)
+# ── The hot window ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+WINDOW = evolve(
+    SETTINGS,
+    archive=ArchiveSettings(keep_last=20, keep_hot=20),
+    follower=FollowerSettings(lease_ms=1_000, poll_s=0.02, page=10, turn=3),
+)
+
+
+async def test_a_running_task_keeps_its_newest_entries_hot(tiers: Tiers) -> None:
+    tiers.settings = WINDOW
+    async with (
+        tiers.another() as engine,
+        TaskEngine(broadcast=MemoryBroadcastProvider(), short_term_store=MemoryShortTermStore()) as model,
+    ):
+        task_id, plain_id = await chatty(engine, rounds=1), await chatty(model, rounds=1)
+        follower = asyncio.create_task(read(engine, task_id))
+        longest = 0
+        for n in range(1, 60):
+            await chat(engine, task_id, 1, first=n)
+            await chat(model, plain_id, 1, first=n)
+            await tiers.archived(task_id)
+            stored = await tiers.existing(task_id)
+            longest = max(longest, stored.last_index + 1 - stored.first_index)
+        assert longest <= 20 + 20 // 2 + 30 + 3, "the window, what lets it slide, and a turn of the archiver"
+        assert len(tiers.hot._logs[task_id]._entries) <= longest
+        await engine.transition_task(task_id, "completed")
+        await model.transition_task(plain_id, "completed")
+        for filter_ in FILTERS:
+            mine, wanted = await read(engine, task_id, **filter_), await read(model, plain_id, **filter_)
+            assert shown(mine) == shown(wanted)
+            for at in range(0, len(mine), 17):
+                since = {"id": mine[at].id}
+                resumed = await read(engine, task_id, **filter_, since=since, resume="snapshot")
+                since = {"id": wanted[at].id}
+                assert shown(resumed) == shown(await read(model, plain_id, **filter_, since=since, resume="snapshot"))
+        for position in (0, 5, 40, 58):
+            since = {"index": position}
+            assert shown(await read(engine, task_id, types=["log"], since=since)) == shown(
+                await read(model, plain_id, types=["log"], since=since)
+            )
+        assert shown(await engine.get_history(task_id)) == shown(await model.get_history(plain_id))
+        assert [e.index for e in await follower] == sorted({e.index for e in await follower})
+
+
+async def test_values_that_were_replaced_since_the_last_archiving(tiers: Tiers) -> None:
+    tiers.settings = WINDOW
+    async with tiers.another() as engine:
+        task_id = await chatty(engine, rounds=1)
+        await engine.publish_event(task_id, type="progress", data=0, series_id="early", series_mode="latest")
+        for n in range(40):
+            await engine.publish_event(task_id, type="log", data=n)
+            await tiers.archived(task_id)
+    async with tiers.another(settings=evolve(WINDOW, background=False)) as engine:
+        assert (await tiers.existing(task_id)).first_index > 10
+        await engine.publish_event(task_id, type="progress", data=1, series_id="early", series_mode="latest")
+        history = await engine.get_history(task_id)
+        assert [e.data for e in history if e.series_id == "early"] == [1]
+
+
+def shown(events: list[Event]) -> list[tuple[Any, ...]]:
+    """What does not depend on ids and times."""
+    return [(e.index, e.type, e.data, e.series_id, e.series_mode, e.series_snapshot) for e in events]
+
+
+# ── Rebuild ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_rebuild_brings_back_what_was_lost_and_nothing_else(tiers: Tiers) -> None:
+    engine = tiers.engine
+    live = [await chatty(engine, rounds=1, ttl=3600) for _ in range(40)]
+    released, ended = await chatty(engine, rounds=1), await chatty(engine, rounds=1)
+    await engine.transition_task(ended, "completed")
+    for task_id in (*live, ended):
+        await tiers.archived(task_id)
+    await tiers.release(released)
+    tiers.hot.__dict__.update(MemoryShortTermStore().__dict__)
+    await engine.publish_event(live[0], type="log", data={})
+    assert await engine.rebuild() == Rebuilt(restored=39, there=1, released=1)
+    assert [(await tiers.existing(task_id)).epoch for task_id in live] == [2] * 40
+    assert await tiers.hot.next_due("ttl") is not None, "deadlines run again"
+    assert await tiers.hot.get(released) is None and await tiers.hot.get(ended) is None
+    assert await engine.rebuild() == Rebuilt(restored=0, there=40, released=1)
+
+
+async def test_rebuild_needs_somewhere_to_take_tasks_from() -> None:
+    async with TaskEngine(broadcast=MemoryBroadcastProvider(), short_term_store=MemoryShortTermStore()) as engine:
+        with pytest.raises(StorageReleaseUnsupported):
+            await engine.rebuild()
+        assert await engine.archive_lag() is None

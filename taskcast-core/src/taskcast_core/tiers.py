@@ -12,6 +12,7 @@ from taskcast_core.contracts.listing import Listing, ListPage, ListQuery
 from taskcast_core.contracts.log_reader import LogReader, Page, SeriesPage
 from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import Held, Stored, TaskLog
+from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import NotHot, NotRetained
 from taskcast_core.filters import View
 from taskcast_core.listing import encode_cursor, sort_key
@@ -78,12 +79,27 @@ class TieredReader:
             return page
         of = epoch if page is None else None
         cold = await self._cold.read(task_id, epoch=of, after=after, before=before, limit=limit, reverse=True)
-        return cold if page is None else evolve(cold, epoch=page.epoch, log_last=page.log_last)
+        return cold if page is None else await self._as_hot(task_id, epoch, cold)
 
     async def _as_hot(self, task_id: str, epoch: int | None, page: Page) -> Page:
-        """A page from below the seam, as part of the hot log."""
-        newest = await self._hot.read(task_id, epoch=epoch, limit=1, reverse=True)
-        return evolve(page, epoch=newest.epoch, log_last=newest.log_last)
+        """A page from below the seam, as part of the hot log.
+
+        A value of a latest series that the hot log has replaced is a hole, though the cold copy has not heard of it.
+        """
+        now = await self._hot.series(task_id, epoch=epoch)
+        values = {
+            item.series_id: item for item in page.items if isinstance(item, Entry) and item.series_mode == "latest"
+        }
+        gone = {
+            item.index
+            for name, item in values.items()
+            if (state := now.states.get(name or "")) and state.mode == "latest" and state.last_index > item.index
+        }
+        if gone:
+            archived = (await self._cold.series(task_id)).states.values()
+            gone &= {state.last_index for state in archived}
+        items = tuple(_hole_of(item) if isinstance(item, Entry) and item.index in gone else item for item in page.items)
+        return evolve(page, items=items, epoch=now.epoch, log_last=now.log_last)
 
     async def series(self, task_id: str, *, epoch: int | None = None) -> SeriesPage:
         """See LogReader."""
@@ -114,6 +130,11 @@ class TieredReader:
             return await self._cold.locate(task_id, event_id)
         except NotHot:
             return None
+
+
+def _hole_of(entry: Entry) -> Hole:
+    at = entry.timestamp
+    return Hole(entry.index, entry.index, at, at, {(entry.type, entry.level): 1})
 
 
 async def find(hot: TaskLog, cold: LongTermStore | None, task_id: str) -> Stored | None:
