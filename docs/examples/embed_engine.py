@@ -33,7 +33,7 @@ async def import_rows(engine: TaskEngine, task_id: str) -> None:
 
 async def watch(engine: TaskEngine, task_id: str, since: str | None = None) -> list[str]:
     """The ids of what one reader has seen."""
-    wanted = SubscribeFilter(types=("log", "taskcast:*"), since=Cursor(id=since) if since else None)
+    wanted = SubscribeFilter(types=("log", "taskcast:status"), since=Cursor(id=since) if since else None)
     return [event.id async for event in engine.subscribe(task_id, wanted)]
 
 
