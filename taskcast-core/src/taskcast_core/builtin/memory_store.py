@@ -6,21 +6,22 @@ import os
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from attrs import define, evolve
 
 from taskcast_core import listing, machine
+from taskcast_core.builtin.memory_duties import MemoryDuties
 from taskcast_core.builtin.memory_lanes import LaneTable
 from taskcast_core.builtin.memory_log import MemoryLog
 from taskcast_core.builtin.memory_reads import MemoryReads
+from taskcast_core.builtin.memory_replies import ReplyTable
 from taskcast_core.builtin.memory_timers import TimerTable
+from taskcast_core.builtin.memory_tombstones import TombstoneTable
 from taskcast_core.builtin.memory_workers import WorkerTable
 from taskcast_core.clock import Clock
 from taskcast_core.contracts.cold import RestoreTicket
-from taskcast_core.contracts.followers import Backlog, DeadLetter, Dirty, Due, FollowerKind
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.task_log import (
     Change,
@@ -32,16 +33,11 @@ from taskcast_core.contracts.task_log import (
     Record,
     Segment,
     Stored,
-    TimerKind,
     TrimRule,
 )
-from taskcast_core.contracts.workers import Assignment
 from taskcast_core.errors import EpochChanged, NotHot, TaskDeleting, TaskExists, TicketRefused
 from taskcast_core.ids import Noise, new_salt, new_ulid
-from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
-
-KEPT_REPLIES = 100_000
-"""So many keyed creations and transitions are remembered, within their time; the oldest go first."""
+from taskcast_core.models import Task, TaskStatus
 
 
 @define
@@ -61,7 +57,7 @@ class _Restoring:
     log: MemoryLog | None = None
 
 
-class MemoryShortTermStore(MemoryReads):
+class MemoryShortTermStore(MemoryReads, MemoryDuties):
     """TaskLog, Listing, Deadlines, Followers, Cold and Workers in this process' memory.
 
     No method awaits anything, so each is one atomic step of the event loop; use it from one loop only. What a call does
@@ -76,10 +72,9 @@ class MemoryShortTermStore(MemoryReads):
         self._logs: dict[str, MemoryLog] = {}
         self._hidden: dict[str, _Hidden] = {}
         self._restoring: dict[str, _Restoring] = {}
-        self._tombstones: dict[str, tuple[int, int]] = {}  # newest epoch that is out, and until when
         self._order: list[listing.SortKey] = []  # of the open tasks, ascending
-        self._kept: dict[str, machine.KeyRecord] = {}
-        self._reserved: dict[str, tuple[str, str, int]] = {}  # key → body hash, task id, until
+        self._tombstones = TombstoneTable(self._clock)
+        self._replies = ReplyTable(self._clock)
         self._timers = TimerTable(self._clock)
         self._lanes = LaneTable(self._clock, self._find, noise)
         self._workers = WorkerTable(self._clock)
@@ -100,20 +95,12 @@ class MemoryShortTermStore(MemoryReads):
 
     async def reserve(self, key: Key, task_id: str) -> str:
         """See TaskLog."""
-        now = self.now_ms()
-        known = self._reserved.get(key.name)
-        if known is not None and known[2] > now:
-            machine.KeyRecord(key.name, known[0], known[2], 0, 0, 0, None).check(key)
-            return known[1]
-        self._reserved.pop(key.name, None)
-        self._reserved[key.name] = (key.body_hash, task_id, now + key.ttl_ms)
-        _drop_oldest(self._reserved)
-        return task_id
+        return self._replies.reserve(key, task_id)
 
     async def create(self, record: Record, key: Key | None = None) -> Committed:
         """See TaskLog."""
         now = self.now_ms()
-        if key is not None and (known := self._known_reply(key)) and known.stored:
+        if key is not None and (known := self._replies.known(key)) and known.stored:
             return Committed(known.stored, (), replayed=True)
         epoch = self._free_epoch(record.task.id)
         log = MemoryLog(machine.new_state(record, epoch=epoch, salt=new_salt(self._noise), now=now))
@@ -121,7 +108,7 @@ class MemoryShortTermStore(MemoryReads):
         self._lanes.mark(record.task.id, record.lanes)
         if key is not None:
             reply = machine.KeyRecord(key.name, key.body_hash, now + key.ttl_ms, epoch, 0, 0, log.stored)
-            self._keep_reply(reply)
+            self._replies.keep(reply)
         return Committed(log.stored, ())
 
     async def load(self, copy: LogCopy, *, overwrite: bool = False) -> Stored:
@@ -162,7 +149,7 @@ class MemoryShortTermStore(MemoryReads):
         """See TaskLog."""
         log = self._logs.get(task_id)
         key = change.key
-        if key is not None and (known := self._known_reply(key) or (log and log.known_key(key, self.now_ms()))):
+        if key is not None and (known := self._replies.known(key) or (log and log.known_key(key, self.now_ms()))):
             known.check(key)
             if log is None:
                 if known.stored is None:
@@ -177,7 +164,7 @@ class MemoryShortTermStore(MemoryReads):
             self._timers.set(task_id, stored.record.timers)
             self._workers.pending.place(stored.task)
             if key is not None and (made := log.known_key(key, self.now_ms())):
-                self._keep_reply(made)
+                self._replies.keep(made)
         self._lanes.mark(task_id, stored.record.lanes)
         return committed
 
@@ -213,7 +200,7 @@ class MemoryShortTermStore(MemoryReads):
         del self._hidden[task_id]
         self._lanes.forget(task_id, hidden.log.stored.record.lanes)
         self._timers.set(task_id, {})
-        self._bury(task_id, hidden.log.stored.epoch, tombstone_ms)
+        self._tombstones.put(task_id, hidden.log.stored.epoch, tombstone_ms)
         return True
 
     async def trim(self, task_id: str, epoch: int, rule: TrimRule, limit: int = 10_000) -> int:
@@ -241,53 +228,6 @@ class MemoryShortTermStore(MemoryReads):
     async def tally(self) -> Mapping[tuple[str | None, TaskStatus], int]:
         """See Listing."""
         return Counter((log.stored.task.type, log.stored.task.status) for log in self._logs.values())
-
-    # ── Deadlines and followers ───────────────────────────────────────────────────────────────────────────────────
-
-    async def due(self, kind: TimerKind, limit: int, lease_ms: int) -> Sequence[Due]:
-        """See Deadlines."""
-        return self._timers.due(kind, limit, lease_ms)
-
-    async def next_due(self, kind: TimerKind) -> int | None:
-        """See Deadlines."""
-        return self._timers.next_due(kind)
-
-    async def claim_dirty(self, kind: FollowerKind, owner: str, limit: int, lease_ms: int) -> Sequence[Dirty]:
-        """See Followers; one process needs no owner's name."""
-        return self._lanes.claim(kind, limit, lease_ms)
-
-    async def renew(self, dirty: Dirty, lease_ms: int) -> None:
-        """See Followers."""
-        self._lanes.renew(dirty, lease_ms)
-
-    async def ack(self, dirty: Dirty, last_index: int, rev: int) -> None:
-        """See Followers."""
-        self._lanes.ack(dirty, last_index, rev)
-
-    async def defer(self, dirty: Dirty, last_index: int, attempt: int, until: int) -> None:
-        """See Followers."""
-        self._lanes.defer(dirty, last_index, attempt, until)
-
-    async def has_passed(self, task_id: str) -> bool:
-        """See Followers."""
-        found = self._find(task_id)
-        return found is None or self._lanes.passed(found[0])
-
-    async def backlog(self, kind: FollowerKind) -> Backlog:
-        """See Followers."""
-        return self._lanes.backlog(kind)
-
-    async def add_dead_letter(self, letter: DeadLetter) -> None:
-        """See Followers."""
-        self._lanes.add_letter(letter)
-
-    async def dead_letters(self, limit: int, after: str | None = None) -> Sequence[DeadLetter]:
-        """See Followers."""
-        return self._lanes.letters(limit, after)
-
-    async def take_dead_letter(self, letter_id: str) -> DeadLetter | None:
-        """See Followers."""
-        return self._lanes.take_letter(letter_id)
 
     # ── Cold ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -337,7 +277,7 @@ class MemoryShortTermStore(MemoryReads):
     async def restore(self, ticket: RestoreTicket, copy: LogCopy) -> None:
         """See Cold."""
         restoring = self._ticketed(ticket)
-        tombstone = self._tombstone(ticket.task_id)
+        tombstone = self._tombstones.epoch(ticket.task_id)
         if tombstone is not None and copy.segments[-1].epoch <= tombstone:
             raise TicketRefused("an epoch that was not deleted")
         restoring.log = MemoryLog.from_copy(copy)
@@ -358,57 +298,6 @@ class MemoryShortTermStore(MemoryReads):
         if restoring is None or not is_held or ticket.task_id in self._logs:
             raise TicketRefused("the restore ticket")
         return restoring
-
-    # ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def put_worker(self, worker: Worker) -> Worker:
-        """See Workers."""
-        return self._workers.put(worker)
-
-    async def get_worker(self, worker_id: str) -> Worker | None:
-        """See Workers."""
-        return self._workers.get(worker_id)
-
-    async def list_workers(self) -> Sequence[Worker]:
-        """See Workers."""
-        return self._workers.all()
-
-    async def remove_worker(self, worker_id: str) -> bool:
-        """See Workers."""
-        return self._workers.remove(worker_id)
-
-    async def heartbeat(self, worker_id: str, lease_ms: int) -> Worker | None:
-        """See Workers."""
-        return self._workers.heartbeat(worker_id, lease_ms)
-
-    async def queue(self, modes: frozenset[AssignMode], limit: int, after: str | None = None) -> Sequence[Task]:
-        """See Workers."""
-        last = self._logs.get(after) if after is not None else None
-        return self._workers.queue(modes, limit, last.stored.task if last else None)
-
-    async def reserve_slot(self, assignment: Assignment) -> bool:
-        """See Workers."""
-        return self._workers.reserve(assignment)
-
-    async def confirm(self, assignment_id: str) -> bool:
-        """See Workers."""
-        return self._workers.confirm(assignment_id)
-
-    async def extend(self, assignment_id: str, lease_ms: int) -> bool:
-        """See Workers."""
-        return self._workers.extend(assignment_id, lease_ms)
-
-    async def release_slot(self, assignment_id: str) -> Assignment | None:
-        """See Workers."""
-        return self._workers.release(assignment_id)
-
-    async def assignments(self, *, worker_id: str | None = None, task_id: str | None = None) -> Sequence[Assignment]:
-        """See Workers."""
-        return self._workers.assignments(worker_id, task_id)
-
-    async def expired(self, limit: int, lease_ms: int) -> Sequence[Assignment]:
-        """See Workers."""
-        return self._workers.expired(limit, lease_ms)
 
     # ── Inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -434,32 +323,13 @@ class MemoryShortTermStore(MemoryReads):
         hidden = self._hidden.get(task_id)
         return (hidden.log.stored, True) if hidden else None
 
-    def _bury(self, task_id: str, epoch: int, tombstone_ms: int) -> None:
-        """Set up a tombstone, and clear away the oldest ones whose time is over."""
-        now = self.now_ms()
-        self._tombstones.pop(task_id, None)
-        self._tombstones[task_id] = epoch, now + tombstone_ms
-        for old in list(islice(self._tombstones, 2)):
-            if self._tombstones[old][1] <= now:
-                del self._tombstones[old]
-
-    def _tombstone(self, task_id: str) -> int | None:
-        """The newest deleted epoch of an id, while it is remembered."""
-        found = self._tombstones.get(task_id)
-        if found is None:
-            return None
-        if found[1] <= self.now_ms():
-            del self._tombstones[task_id]
-            return None
-        return found[0]
-
     def _free_epoch(self, task_id: str) -> int:
         """The epoch in which a new log of this id begins."""
         if task_id in self._logs or task_id in self._restoring:
             raise TaskExists(task_id)
         if task_id in self._hidden:
             raise TaskDeleting(task_id)
-        return (self._tombstone(task_id) or 0) + 1
+        return (self._tombstones.epoch(task_id) or 0) + 1
 
     def _show(self, log: MemoryLog) -> None:
         task = log.stored.task
@@ -472,20 +342,3 @@ class MemoryShortTermStore(MemoryReads):
         log = self._logs.pop(task_id)
         self._workers.pending.remove(task_id)
         del self._order[bisect_left(self._order, listing.sort_key(log.stored.task))]
-
-    def _known_reply(self, key: Key) -> machine.KeyRecord | None:
-        known = self._kept.get(key.name)
-        if known is None or known.expires_at <= self.now_ms():
-            return None
-        known.check(key)
-        return known
-
-    def _keep_reply(self, reply: machine.KeyRecord) -> None:
-        self._kept.pop(reply.name, None)
-        self._kept[reply.name] = reply
-        _drop_oldest(self._kept)
-
-
-def _drop_oldest(table: dict[str, Any]) -> None:
-    while len(table) > KEPT_REPLIES:
-        del table[next(iter(table))]

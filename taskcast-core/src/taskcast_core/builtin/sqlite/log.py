@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from taskcast_core import machine
-from taskcast_core.builtin.memory_store import KEPT_REPLIES
+from taskcast_core.builtin.memory_replies import KEPT_REPLIES
 from taskcast_core.builtin.sqlite import copies
 from taskcast_core.builtin.sqlite.followers import have_passed
 from taskcast_core.builtin.sqlite.hot_logs import HotLog
