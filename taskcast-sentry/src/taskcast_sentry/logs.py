@@ -15,8 +15,8 @@ from attrs import frozen
 
 from taskcast_core.errors import StorageError, StoreUnavailable
 
-LOGGERS = ("taskcast_core", "taskcast_server", "taskcast_redis", "taskcast_postgres", "taskcast_server.failed_requests")
-"""The last one does not pass its records on."""
+OURS = "taskcast_"
+"""What the loggers of Taskcast and of its distributions begin with."""
 _AWAY = ("reconnecting", "unhealthy")
 _SEEN = "taskcast_sentry_seen"
 
@@ -49,18 +49,25 @@ class LogWatch(logging.Handler):
         super().__init__(logging.WARNING)
         self._tell, self._audience = tell, id(audience)
 
+        self._heard: list[logging.Logger] = []
+
     def begin(self) -> None:
-        """Listen."""
-        for name in LOGGERS:
-            logging.getLogger(name).addHandler(self)
+        """Listen to all of Taskcast's loggers: at the root, and at those that do not pass their records on."""
+        known = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+        apart = [each for each in known if each.name.startswith(OURS) and not each.propagate]
+        self._heard = [logging.root, *apart]
+        for logger in self._heard:
+            logger.addHandler(self)
 
     def end(self) -> None:
         """Listen no longer."""
-        for name in LOGGERS:
-            logging.getLogger(name).removeHandler(self)
+        for logger in self._heard:
+            logger.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """One record of the log; what fails here is told on standard error, as handlers do."""
+        if not record.name.startswith(OURS):
+            return
         seen: set[int] = record.__dict__.setdefault(_SEEN, set())
         if self._audience in seen:
             return
@@ -100,13 +107,14 @@ def _facts(record: logging.LogRecord) -> Mapping[str, Any]:
     event, facts = getattr(record, "event", None), getattr(record, "facts", None)
     if isinstance(event, str):
         return {**(facts if isinstance(facts, Mapping) else {}), "event": event}
-    if record.name == LOGGERS[-1]:
-        try:
-            parsed = json.loads(record.getMessage())
-        except ValueError:
-            return {}
-        return parsed if isinstance(parsed, dict) else {}
-    return {}
+    text = record.getMessage()
+    if not text.startswith("{"):
+        return {}
+    try:
+        parsed = json.loads(text)  # the line of a failed request is JSON, whatever the format of the log
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def _error(record: logging.LogRecord) -> BaseException | None:
