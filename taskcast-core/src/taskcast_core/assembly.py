@@ -123,7 +123,9 @@ def engine_settings(core: CoreSettings, *, has_long_term: bool) -> EngineSetting
             release_ended_ms=release_s * 1000 if has_long_term and lifecycle.hot_retention_enabled else None,
         ),
         archive=ArchiveSettings(
-            keep_last=lifecycle.rehydrate_replay_events, lease_ms=lifecycle.storage_lock_ttl_seconds * 1000
+            keep_last=lifecycle.rehydrate_replay_events,
+            keep_hot=lifecycle.hot_window_events or None,
+            lease_ms=lifecycle.storage_lock_ttl_seconds * 1000,
         ),
         workers=worker_settings(core),
     )

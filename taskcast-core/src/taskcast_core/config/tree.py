@@ -108,6 +108,12 @@ class StorageLifecycle:
     rehydrate_replay_events: int = option(
         1000, env="TASKCAST_REHYDRATE_REPLAY_EVENTS", minimum=1, help="events that come back to the hot store"
     )
+    hot_window_events: int = option(
+        10_000,
+        env="TASKCAST_HOT_WINDOW_EVENTS",
+        minimum=0,
+        help="archived events of a task that stay in the hot store, about; 0: all of them",
+    )
     storage_lock_ttl_seconds: int = option(
         30, env="TASKCAST_STORAGE_LOCK_TTL_SECONDS", minimum=1, help="lease of one move or one claim"
     )

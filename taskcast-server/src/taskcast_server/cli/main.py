@@ -25,6 +25,7 @@ COMMANDS = {
     "config": "config:app",
     "plugins": "plugins:plugins",
     "migrate": "migrate:migrate",
+    "rebuild": "rebuild:rebuild",
     "token": "token:token",
     "backup": "backup:backup",
     "restore": "backup:restore",
