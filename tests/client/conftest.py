@@ -1,4 +1,7 @@
-"""Real Taskcast servers for the client's tests: the program itself, as a process, on memory and on SQLite."""
+"""Real Taskcast servers for the client's tests: the program itself, as a process, one for all tests of a session.
+
+Everyday runs use the one on memory, and `test_stores` tries the others; full runs try everything on every store.
+"""
 
 import signal
 import sys
@@ -12,11 +15,34 @@ from typing import Any
 import pytest
 
 from taskcast_client import RetryPolicy, SyncTaskcastClient, TaskcastClient
+from tests.fixtures.postgres_server import PostgresServer
 from tests.fixtures.processes import HOST, GuardedProcess, Server, private_directory
 from tests.fixtures.proxy import FaultProxy
+from tests.fixtures.redis_server import RedisServer
+from tests.fixtures.scale import FULL_SCALE
 
 MEMORY = "logLevel: error\nauth:\n  mode: none\nworkers:\n  enabled: true\n"
-SQLITE = MEMORY + "adapters:\n  broadcast:\n    provider: sqlite\n  shortTermStore:\n    provider: sqlite\n"
+SQLITE = MEMORY + "storage: sqlite\n"
+REDIS = (
+    MEMORY
+    + """
+adapters:
+  broadcast: &redis
+    provider: redis
+    url: {redis_url}
+    prefix: {prefix}
+  shortTermStore: *redis
+"""
+)
+POSTGRES = (
+    REDIS
+    + """
+  longTermStore:
+    provider: postgres
+    url: {postgres_url}
+    autoMigrate: true
+"""
+)
 SECRET = "a-secret-of-these-tests-that-is-long-enough"
 GUARDED = f"""
 logLevel: error
@@ -88,6 +114,20 @@ def sqlite_server() -> Iterator[TaskcastServer]:
 
 
 @pytest.fixture(scope="session")
+def taskcast_on_redis(redis_server: RedisServer) -> Iterator[TaskcastServer]:
+    with running(REDIS.format(redis_url=redis_server.url, prefix="client")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def taskcast_on_postgres(redis_server: RedisServer, postgres_server: PostgresServer) -> Iterator[TaskcastServer]:
+    """Redis in front of PostgreSQL."""
+    database = postgres_server.create_database()
+    with running(POSTGRES.format(redis_url=redis_server.url, prefix="client-pg", postgres_url=database)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def guarded_server() -> Iterator[TaskcastServer]:
     """A server that wants a token or a service key."""
     with running(GUARDED) as server:
@@ -101,10 +141,18 @@ def own_server() -> Iterator[TaskcastServer]:
         yield server
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+STORES = {
+    "memory": "memory_server",
+    "sqlite": "sqlite_server",
+    "redis": "taskcast_on_redis",
+    "postgres": "taskcast_on_postgres",
+}
+"""The fixture of the server on each store."""
+
+
+@pytest.fixture(params=STORES if FULL_SCALE else ["memory"])
 def server(request: pytest.FixtureRequest) -> TaskcastServer:
-    """A server on each kind of store."""
-    found: TaskcastServer = request.getfixturevalue(f"{request.param}_server")
+    found: TaskcastServer = request.getfixturevalue(STORES[request.param])
     return found
 
 

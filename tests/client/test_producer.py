@@ -136,21 +136,6 @@ async def test_items_with_progress(client: TaskcastClient) -> None:
 # ── Servers that fail ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_nothing_is_sent_twice_when_replies_are_lost(own_server: TaskcastServer) -> None:
-    """The server is killed again and again under a producer: each event is there once, in order."""
-    retry = RetryPolicy(attempts=300, first_s=0.05, longest_s=0.2)  # the machine may be busy with other tests
-    async with TaskcastClient(own_server.url, retry=retry) as client:
-        async with client.task() as task:
-            for n in range(60):
-                await task.emit("n", n)
-                await asyncio.sleep(0.02)
-                if n in (15, 40):
-                    await asyncio.to_thread(own_server.kill)
-                    await asyncio.to_thread(own_server.start)
-        history = await client.get_history(task.id, types=["n"])
-        assert [each.data for each in history] == list(range(60))
-
-
 async def test_an_unreachable_server_does_not_hide_the_exception() -> None:
     task = b'{"id":"t","status":"running","createdAt":1,"updatedAt":1}'
     async with (

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -26,12 +25,6 @@ from tests.client.raw_server import RawServer
 from tests.fixtures.eventually import DEADLINE_S, eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
-
-
-@pytest.fixture
-async def memory_client(anyio_backend: str, memory_server: TaskcastServer) -> AsyncIterator[TaskcastClient]:
-    async with TaskcastClient(memory_server.url) as client:
-        yield client
 
 
 async def running_task(client: TaskcastClient) -> str:
@@ -115,86 +108,86 @@ async def test_a_call_is_answered_from_elsewhere(client: TaskcastClient, server:
     assert told == [("llm.tool_call", call), ("llm.tool_result", answer)]
 
 
-async def test_several_calls_are_open_at_once(memory_client: TaskcastClient) -> None:
-    async with memory_client.task() as task:
+async def test_several_calls_are_open_at_once(client: TaskcastClient) -> None:
+    async with client.task() as task:
         calling = [asyncio.create_task(task.call_tool("square", n)) for n in range(20)]
-        for call in reversed(await calls_of(memory_client, task.id, 20)):
-            await memory_client.tool_result(task.id, call["callId"], call["arguments"] ** 2)
+        for call in reversed(await calls_of(client, task.id, 20)):
+            await client.tool_result(task.id, call["callId"], call["arguments"] ** 2)
         async with asyncio.timeout(DEADLINE_S):
             assert await asyncio.gather(*calling) == [n**2 for n in range(20)]
-        watched = (await memory_client.get_task(task.id)).subscriber_count
+        watched = (await client.get_task(task.id)).subscriber_count
         assert watched == 1, "all of them wait on one stream"
 
 
-async def test_a_call_that_fails(memory_client: TaskcastClient) -> None:
-    async with memory_client.task() as task:
+async def test_a_call_that_fails(client: TaskcastClient) -> None:
+    async with client.task() as task:
         calling = asyncio.create_task(task.call_tool("open", call_id="c"))
-        await calls_of(memory_client, task.id)
-        await memory_client.tool_result(task.id, "c", error="no such door")
+        await calls_of(client, task.id)
+        await client.tool_result(task.id, "c", error="no such door")
         with pytest.raises(ToolFailed, match="no such door") as caught:
             await asyncio.wait_for(calling, DEADLINE_S)
         assert (caught.value.call_id, caught.value.name) == ("c", "open")
-    (told,) = await memory_client.get_history(task.id, types=["llm.tool_result"])
+    (told,) = await client.get_history(task.id, types=["llm.tool_result"])
     assert (told.data, told.level) == ({"callId": "c", "error": "no such door"}, "warn")
 
 
-async def test_the_first_answer_counts(memory_client: TaskcastClient) -> None:
-    async with memory_client.task() as task:
+async def test_the_first_answer_counts(client: TaskcastClient) -> None:
+    async with client.task() as task:
         for _ in range(2):
-            await memory_client.tool_result(task.id, "c", 1)
+            await client.tool_result(task.id, "c", 1)
         with pytest.raises(errors.IdempotencyConflict):
-            await memory_client.tool_result(task.id, "c", 2)
-        await memory_client.send_signal(task.id, "tool_result", {"callId": "c", "result": 3})
+            await client.tool_result(task.id, "c", 2)
+        await client.send_signal(task.id, "tool_result", {"callId": "c", "result": 3})
         assert await asyncio.wait_for(task.call_tool("x", call_id="c"), DEADLINE_S) == 1
 
 
-async def test_what_is_no_answer_harms_nothing(memory_client: TaskcastClient) -> None:
-    async with memory_client.task() as task:
+async def test_what_is_no_answer_harms_nothing(client: TaskcastClient) -> None:
+    async with client.task() as task:
         calling = asyncio.create_task(task.call_tool("x", call_id="c"))
-        await calls_of(memory_client, task.id)
+        await calls_of(client, task.id)
         for data in (None, "c", [], {"callId": 7}, {"callId": ["c"]}, {"result": 1}):
-            await memory_client.send_signal(task.id, "tool_result", data)
-        await memory_client.send_signal(task.id, "other", {"callId": "c", "result": 1})
-        await memory_client.publish_events(task.id, [EventInput("taskcast:signal", data) for data in (None, [], {})])
-        await memory_client.tool_result(task.id, "c")
+            await client.send_signal(task.id, "tool_result", data)
+        await client.send_signal(task.id, "other", {"callId": "c", "result": 1})
+        await client.publish_events(task.id, [EventInput("taskcast:signal", data) for data in (None, [], {})])
+        await client.tool_result(task.id, "c")
         assert await asyncio.wait_for(calling, DEADLINE_S) is None
 
 
-async def test_a_call_cannot_be_open_twice(memory_client: TaskcastClient) -> None:
-    async with memory_client.task() as task:
+async def test_a_call_cannot_be_open_twice(client: TaskcastClient) -> None:
+    async with client.task() as task:
         calling = asyncio.create_task(task.call_tool("x", call_id="c"))
-        await calls_of(memory_client, task.id)
+        await calls_of(client, task.id)
         with pytest.raises(ValueError, match="open already"):
             await task.call_tool("x", call_id="c")
-        await memory_client.tool_result(task.id, "c", 1)
+        await client.tool_result(task.id, "c", 1)
         assert await asyncio.wait_for(calling, DEADLINE_S) == 1
 
 
-async def test_waiting_has_an_end(memory_client: TaskcastClient) -> None:
-    async with memory_client.task() as task:
+async def test_waiting_has_an_end(client: TaskcastClient) -> None:
+    async with client.task() as task:
         with pytest.raises(TimeoutError):
             await task.call_tool("x", call_id="c", timeout_s=0.01)
-        await memory_client.tool_result(task.id, "c", "late")
+        await client.tool_result(task.id, "c", "late")
         assert await asyncio.wait_for(task.call_tool("x", call_id="c"), DEADLINE_S) == "late"
     with pytest.raises(TaskCancelled) as caught:  # noqa: PT012 - the block is what is tested
-        async with memory_client.task() as task:
+        async with client.task() as task:
             calling = asyncio.create_task(task.call_tool("x"))
-            await calls_of(memory_client, task.id)
-            await memory_client.cancel_task(task.id)
+            await calls_of(client, task.id)
+            await client.cancel_task(task.id)
             await asyncio.wait_for(calling, DEADLINE_S)
     assert caught.value.status == "cancelled"
     with pytest.raises(errors.TaskEnded):
-        await memory_client.tool_result(task.id, "c2", 1)
+        await client.tool_result(task.id, "c2", 1)
 
 
-async def test_a_run_that_comes_back_finds_its_answer(memory_client: TaskcastClient) -> None:
-    async with memory_client.task() as first:
+async def test_a_run_that_comes_back_finds_its_answer(client: TaskcastClient) -> None:
+    async with client.task() as first:
         calling = asyncio.create_task(first.call_tool("x", call_id="c"))
-        await calls_of(memory_client, first.id)
+        await calls_of(client, first.id)
         first.let_go()
         calling.cancel()
-    await memory_client.tool_result(first.id, "c", 42)
-    async with memory_client.attach(first.id) as second:
+    await client.tool_result(first.id, "c", 42)
+    async with client.attach(first.id) as second:
         assert await asyncio.wait_for(second.call_tool("x", call_id="c"), DEADLINE_S) == 42
 
 
@@ -208,32 +201,32 @@ async def test_a_token_that_may_not_read_is_told_so(guarded_server: TaskcastServ
                 await asyncio.wait_for(task.call_tool("x"), DEADLINE_S)
 
 
-async def test_a_conversation_shows_the_answer_at_once(memory_client: TaskcastClient) -> None:
-    task_id = await running_task(memory_client)
-    await memory_client.tool_result(task_id, "unknown", 1)
-    await memory_client.publish_event(task_id, TOOL_CALL, {"callId": "c", "name": "add", "arguments": 1})
-    await memory_client.send_signal(task_id, "stop")
-    await memory_client.tool_result(task_id, "c", 2)
+async def test_a_conversation_shows_the_answer_at_once(client: TaskcastClient) -> None:
+    task_id = await running_task(client)
+    await client.tool_result(task_id, "unknown", 1)
+    await client.publish_event(task_id, TOOL_CALL, {"callId": "c", "name": "add", "arguments": 1})
+    await client.send_signal(task_id, "stop")
+    await client.tool_result(task_id, "c", 2)
     conversation = Conversation()
-    known = [conversation.apply(event) for event in await memory_client.get_history(task_id)]
+    known = [conversation.apply(event) for event in await client.get_history(task_id)]
     assert known == [False, False, True, False, True]
     (call,) = conversation.messages[0].tool_calls
     assert (call.name, call.result, call.is_answered) == ("add", 2, True)
 
 
-async def test_a_blocking_handler_calls_a_tool(memory_client: TaskcastClient) -> None:
+async def test_a_blocking_handler_calls_a_tool(client: TaskcastClient) -> None:
     kind = f"job.{uuid4().hex}"
-    worker = TaskcastWorker(memory_client)
+    worker = TaskcastWorker(client)
 
     @worker.task(kind)
     def work(task: SyncTaskRun) -> dict[str, Any]:
         return {"got": task.call_tool("add", [1, 2], call_id="c", timeout_s=DEADLINE_S)}
 
     running = asyncio.create_task(worker.run())
-    job = await memory_client.create_task(type=kind, assign_mode="pull")
-    await calls_of(memory_client, job.id)
-    await memory_client.tool_result(job.id, "c", 3)
-    assert (await asyncio.wait_for(memory_client.wait(job.id), DEADLINE_S)).result == {"got": 3}
+    job = await client.create_task(type=kind, assign_mode="pull")
+    await calls_of(client, job.id)
+    await client.tool_result(job.id, "c", 3)
+    assert (await asyncio.wait_for(client.wait(job.id), DEADLINE_S)).result == {"got": 3}
     await eventually(lambda: worker.running == 0)
     worker.stop()
     await running

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ _AGAIN = RetryPolicy(first_s=0.1, longest_s=10.0)
 _FINAL = frozenset({400, 401, 403, 404, 426})
 _OPEN_S = 30.0
 _SILENCE_S = 20.0  # between two pings of ours; a peer that does not answer is gone
+_MISSED = 1000
+_CLAIMS = 20
+"""So many races that were lost for want of room are kept in mind, and so often is each claimed."""
 
 Start = Callable[[Lane, Task | str, str | None], None]
 Lose = Callable[[Lane, str], None]
@@ -33,6 +37,7 @@ class WorkerSocket:
 
     def __init__(self, client: TaskcastClient, lane: Lane, start: Start, lose: Lose) -> None:
         self._client, self._lane, self._start, self._lose = client, lane, start, lose
+        self._missed: OrderedDict[str, int] = OrderedDict()  # claims so far, by task
 
     async def run(self) -> None:
         """Stay connected until cancelled.
@@ -51,9 +56,14 @@ class WorkerSocket:
                     url, additional_headers=headers, open_timeout=_OPEN_S, ping_interval=_SILENCE_S, max_size=4 << 20
                 ) as socket:
                     await self._say(socket, type="register", **self._facts())
-                    async for text in socket:
-                        failures = 0
-                        await self._hear(socket, loads(text))
+                    again = asyncio.create_task(self._claim_again(socket), name="taskcast claims")
+                    try:
+                        async for text in socket:
+                            failures = 0
+                            await self._hear(socket, loads(text))
+                    finally:
+                        again.cancel()
+                        await asyncio.gather(again, return_exceptions=True)
             except InvalidStatus as error:
                 self._refused(error, failures)
             except (OSError, TimeoutError, WebSocketException) as error:
@@ -85,11 +95,30 @@ class WorkerSocket:
             # The server knows when there is room, and sooner than we do: it frees a slot before we hear of it.
             await self._say(socket, type="accept" if kind == "offer" else "claim", taskId=task_id)
         elif kind == "assigned" or (kind == "claimed" and message.get("success") is True):
+            self._missed.pop(task_id, None)
             self._start(self._lane, task_id, message.get("assignmentId"))
         elif kind == "cancelled":
             self._lose(self._lane, task_id)
         elif kind in ("claimed", "error"):
             _log.debug("worker %s: %s", self._lane.worker_id, message)
+            if kind == "claimed":
+                self._miss(task_id)
+
+    def _miss(self, task_id: str) -> None:
+        """A race is lost: to somebody else, or for want of room; then it may be that nobody has it."""
+        claims = self._missed.pop(task_id, 0) + 1
+        if self._lane.running and claims < _CLAIMS:
+            self._missed[task_id] = claims
+            if len(self._missed) > _MISSED:
+                self._missed.popitem(last=False)
+
+    async def _claim_again(self, socket: ClientConnection) -> None:
+        """Whenever a task has ended, claim what was missed, the longest waiting first."""
+        while True:
+            self._lane.room.clear()
+            await self._lane.room.wait()
+            for task_id in list(self._missed)[: self._lane.handler.capacity]:
+                await self._say(socket, type="claim", taskId=task_id)
 
     async def _say(self, socket: ClientConnection, **message: Any) -> None:
         await socket.send(dumps(message).decode())
