@@ -39,7 +39,7 @@ app.mount("/taskcast", taskcast)
 
 async def model(question: str) -> AsyncIterator[str]:
     """Stands for your model."""
-    for word in f"You asked: {question}. Let me think about that for a while. ".split(" ") * 5:
+    for word in f"You asked: {question}. Let me think about that for a while. ".split(" ") * 3:
         await asyncio.sleep(0.1)
         yield word + " "
 

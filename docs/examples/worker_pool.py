@@ -1,6 +1,6 @@
 """A pool of workers: start as many as you like, on as many machines as you like.
 
-    taskcast-worker worker_pool:worker
+    taskcast worker worker_pool:worker
 
 The server has to have workers enabled (``workers: {enabled: true}``). Give it something to do:
 

@@ -1,17 +1,12 @@
-"""Streams built of the libraries' own types become the same vocabulary; nothing of them is lost or changed."""
+"""Streams built of the libraries' own types become the same vocabulary; nothing of them is lost or changed.
+
+The libraries are heavy, so each is imported by the tests that need it.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
-import anthropic.types as at
-import openai.types.chat as oc
-import openai.types.responses as orr
 import pytest
-from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from langchain_core.messages.tool import tool_call_chunk as calling
-from pydantic_ai import Agent
-from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
 
 from taskcast_client import Event
 from taskcast_client.models import Level, SeriesMode
@@ -76,6 +71,8 @@ def only(conversation: Conversation) -> Message:
 
 
 def completion_chunk(delta: dict[str, Any] | None, index: int = 0, finish: str | None = None, **more: Any) -> Any:
+    import openai.types.chat as oc
+
     choices = [] if delta is None else [{"index": index, "delta": delta, "finish_reason": finish}]
     return oc.ChatCompletionChunk.model_validate(
         {"id": "c", "created": 1, "model": "m", "object": "chat.completion.chunk", "choices": choices, **more}
@@ -133,6 +130,8 @@ def responses_response(**more: Any) -> dict[str, Any]:
 
 
 async def test_openai_responses() -> None:
+    import openai.types.responses as orr
+
     place = {"item_id": "i", "output_index": 0, "sequence_number": 1}
     call = {"id": "f", "type": "function_call", "call_id": "call_1", "name": "add", "arguments": '{"a":1}'}
     usage = {
@@ -182,6 +181,8 @@ async def test_openai_responses() -> None:
 
 
 async def test_anthropic() -> None:
+    import anthropic.types as at
+
     start = {
         "id": "m", "type": "message", "role": "assistant", "model": "x", "content": [], "stop_reason": None,
         "stop_sequence": None, "usage": {"input_tokens": 9, "output_tokens": 1},
@@ -220,6 +221,9 @@ async def test_anthropic() -> None:
 
 
 async def test_langchain_messages_of_a_model() -> None:
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage
+
     model = GenericFakeChatModel(messages=iter([AIMessage("Hello there you")]))
     log = Log()
     chunks = [chunk async for chunk in record_langchain.record(log, model.astream("hi"))]
@@ -228,6 +232,9 @@ async def test_langchain_messages_of_a_model() -> None:
 
 
 async def test_langchain_events_of_a_model() -> None:
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage
+
     model = GenericFakeChatModel(messages=iter([AIMessage("Hello there")]))
     log = Log()
     kinds = [event["event"] async for event in record_langchain.record(log, model.astream_events("hi", version="v2"))]
@@ -236,6 +243,9 @@ async def test_langchain_events_of_a_model() -> None:
 
 
 async def test_langchain_tool_calls_thoughts_and_usage() -> None:
+    from langchain_core.messages import AIMessageChunk, ToolMessage
+    from langchain_core.messages.tool import tool_call_chunk as calling
+
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     chunks = [
         AIMessageChunk(content=[{"type": "reasoning", "reasoning": "Hm."}], id="m"),
@@ -261,6 +271,8 @@ async def test_langchain_tool_calls_thoughts_and_usage() -> None:
 
 
 async def test_langgraph() -> None:
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage, HumanMessage
     from langgraph.graph import END, START, MessagesState, StateGraph
 
     model = GenericFakeChatModel(messages=iter([AIMessage("Hello from a graph")]))
@@ -286,6 +298,9 @@ async def test_langgraph() -> None:
 
 
 async def test_pydantic_ai() -> None:
+    from pydantic_ai import Agent
+    from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
+
     async def model(messages: list[Any], info: AgentInfo) -> AsyncIterator[str | DeltaToolCalls]:
         if len(messages) == 1:
             yield "Let me "
