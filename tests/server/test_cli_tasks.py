@@ -96,9 +96,10 @@ def test_ping_and_doctor(server: TaskcastServer, cli: Cli) -> None:
     assert json.loads(cli("ping", "--output", "json").stdout)["ok"] is True
     lines = cli("doctor").stdout.splitlines()
     assert re.fullmatch(rf"Server:    OK  taskcast at {server.url} \(uptime: \d+s\)", lines[0])
-    assert lines[1:] == [
+    assert lines[1:5] == [
         "Auth:      OK  none", "Broadcast: OK  sqlite", "ShortTerm: OK  sqlite", "LongTerm:  SKIP  not configured",
     ]  # fmt: skip
+    assert [line[:15] for line in lines[5:]] == ["Clock:     OK  ", "Follower:  OK  ", "Stream:    OK  "]
     assert json.loads(cli("doctor", "--output", "json").stdout)["adapters"]["shortTermStore"]["provider"] == "sqlite"
 
 

@@ -16,6 +16,7 @@ from taskcast_core.filters import View
 from taskcast_core.models import WorkerAudit
 from taskcast_postgres import keeping, listing, reader, writer
 from taskcast_postgres.database import Database, Pool
+from taskcast_postgres.diagnosis import diagnose
 from taskcast_postgres.failures import BUSY, REFUSED
 from taskcast_postgres.health import DEPENDENCY, Health
 from taskcast_postgres.layout import Migrations
@@ -72,6 +73,10 @@ class PostgresLongTermStore:
     def dependency_checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """For the readiness of a server: each raises StoreUnavailable while the dependency is away."""
         return {DEPENDENCY: self.check}
+
+    async def diagnose(self) -> Mapping[str, Any]:
+        """What this database is like, for people who look for trouble. Raises StoreUnavailable."""
+        return await diagnose(self.database, self.migrations)
 
     # ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 

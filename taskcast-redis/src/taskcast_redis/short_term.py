@@ -27,6 +27,7 @@ from taskcast_core.filters import View
 from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
 from taskcast_redis.cold import Copies
 from taskcast_redis.connection import RedisConnection
+from taskcast_redis.diagnosis import diagnose
 from taskcast_redis.failures import COMMAND
 from taskcast_redis.listing import TaskList
 from taskcast_redis.log import LogWriter
@@ -79,6 +80,10 @@ class RedisShortTermStore:
     def dependency_checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What this store needs outside of this process: functions that raise StoreUnavailable while it is away."""
         return {COMMAND: self.connection.check}
+
+    async def diagnose(self) -> Mapping[str, Any]:
+        """What this Redis is like, for people who look for trouble. Raises StoreUnavailable."""
+        return await diagnose(self.connection)
 
     def now_ms(self) -> int:
         """See TaskLog."""

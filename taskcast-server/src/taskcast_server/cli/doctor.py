@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
 from taskcast_server.cli.output import OutputFormat, tell, tell_json
 from taskcast_server.cli.targets import Target, choose, shown_url
+
+if TYPE_CHECKING:
+    from taskcast_server.cli.examination import Finding
 
 _ADAPTERS = (("Broadcast:", "broadcast"), ("ShortTerm:", "shortTermStore"), ("LongTerm:", "longTermStore"))
 
@@ -43,12 +46,14 @@ def doctor(
     token: TokenOption = None,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
-    """Ask the server how it and its adapters are; exits with 1 only if it cannot be reached."""
+    """Ask the server how it and what it stands on are, and how streams come through; exits with 1 only if it cannot be
+    reached.
+    """
     from taskcast_server.cli.http import ApiError, Unreachable
 
     target = choose(node, url, token)
     try:
-        health, _ = asyncio.run(_get(target, "/health/detail"))
+        health, findings = asyncio.run(_examine(target))
     except (ApiError, Unreachable) as error:
         if output is OutputFormat.JSON:
             tell_json({"ok": False, "url": _shown(target), "error": str(error)})
@@ -56,17 +61,33 @@ def doctor(
             tell(f"Server:    FAIL  {error}")
         raise typer.Exit(1) from error
     if output is OutputFormat.JSON:
-        tell_json({"url": _shown(target), "hasToken": target.token is not None, **health})
+        found = [each.shown() for each in findings]
+        tell_json({"url": _shown(target), "hasToken": target.token is not None, **health, "findings": found})
         return
     tell(f"Server:    OK  taskcast at {_shown(target)} (uptime: {health.get('uptime', 0)}s)")
     tell(f"Auth:      {_auth(health, target)}")
     adapters = health.get("adapters", {})
     for label, name in _ADAPTERS:
         tell(f"{label:<11}{_adapter(adapters.get(name))}")
+    for finding in findings:
+        tell(f"{finding.name + ':':<11}{finding.word}  {finding.text}")
     if output is OutputFormat.VERBOSE:
         for name, value in health.items():
             if name not in ("auth", "adapters", "uptime"):
                 tell(f"{name + ':':<11}{value}")
+
+
+async def _examine(target: Target) -> tuple[dict[str, Any], list[Finding]]:
+    """What the server says of itself, and what to make of it."""
+    from taskcast_server.cli.examination import examine, time_first_byte
+    from taskcast_server.cli.http import Api
+
+    asked_at_ms = time.time() * 1000
+    health, _ = await _get(target, "/health/detail?diagnose=1")
+    findings = list(examine(health, asked_at_ms, time.time() * 1000))
+    async with Api(target) as api:
+        findings.append(await time_first_byte(api))
+    return health, findings
 
 
 async def _get(target: Target, path: str) -> tuple[Any, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
@@ -117,6 +118,28 @@ class Api:
                     yield frames
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
+
+    async def first_byte_s(self, path: str, patience_s: float) -> float:
+        """How long (s) it takes from asking for a stream to the first byte of it.
+
+        Raises:
+            Unreachable: no reply, or no byte within ``patience_s``. ApiError: refused.
+        """
+        await self._authorize()
+        began = time.monotonic()
+        timeout = httpx.Timeout(patience_s, connect=CONNECT_TIMEOUT_S)
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        try:
+            async with self._client.stream("GET", path, headers=headers, timeout=timeout) as reply:
+                if not reply.is_success:
+                    await reply.aread()
+                    _json_of(reply)
+                async for piece in reply.aiter_raw():
+                    if piece:
+                        break
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from error
+        return time.monotonic() - began
 
     async def _parsed(self, reply: httpx.Response) -> AsyncGenerator[Frame]:
         parser = SseParser()
