@@ -1,35 +1,36 @@
-"""What the README shows, works."""
+"""The README is short, and its translation is in step."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
+from tests.docs.snippets import snippets
+from tests.tools.version import ROOT
 
-ROOT = Path(__file__).parents[2]
-PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)\)")
-PAGES = [ROOT / "README.md", *ROOT.glob("taskcast-*/README.md"), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
-
-
-@pytest.mark.parametrize("snippet", PYTHON.findall((ROOT / "README.md").read_text()))
-def test_the_examples_run(snippet: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", snippet],
-        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "{'text': 'Once upon a time'}" in done.stdout
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_within_the_project_lead_somewhere(page: Path) -> None:
-    targets = [target for target in LINK.findall(page.read_text()) if "://" not in target]
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+README, CHINESE = ROOT / "README.md", ROOT / "README.zh.md"
+HEADING = re.compile(r"^(#+) ", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)]+)\)")
+NAME = re.compile(r"`([^`\n]+)`")
 
 
 def test_the_readme_stays_short() -> None:
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+    for page in (README, CHINESE):
+        assert len(page.read_text().splitlines()) < 120
+
+
+def test_the_translation_has_the_same_headings() -> None:
+    assert HEADING.findall(CHINESE.read_text()) == HEADING.findall(README.read_text())
+
+
+def test_the_translation_has_the_same_code() -> None:
+    english, chinese = ([(one.language, one.code, bool(one.mark)) for one in snippets(p)] for p in (README, CHINESE))
+    assert chinese == english
+
+
+def test_the_translation_has_the_same_links_names_and_figures() -> None:
+    texts = [re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S) for page in (README, CHINESE)]
+    links = [{link for link in LINK.findall(text) if not link.startswith("README")} for text in texts]
+    assert links[0] == links[1]
+    assert set(NAME.findall(texts[0])) == set(NAME.findall(texts[1]))
+    figures = [sorted(re.findall(r"\d[\d,.]*", re.sub(r"<!--.*?-->", "", text))) for text in texts]
+    assert figures[0] == figures[1]
