@@ -203,7 +203,7 @@ class LiveConfig:
         """At a level that is heard, whatever is being changed."""
         changed = wire.dumps({path: list(values) for path, values in change.values.items()}).decode()
         level = max(logging.WARNING, _log.getEffectiveLevel())
-        tell(_log, level, "config_changed", by=change.by, request=change.request_id, changed=changed)
+        tell(_log, level, "config_changed", by=change.by, changed=changed)
 
 
 def _read(given: Tree, plugins: Plugins) -> Config:
