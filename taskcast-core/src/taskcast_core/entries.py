@@ -47,7 +47,7 @@ class Entry:
     """
 
     __slots__ = (
-        "_draft", "_id", "_tail", "_text", "end", "given_id", "index", "level", "origin", "run",
+        "_draft", "_id", "_text", "end", "given_id", "index", "level", "origin", "run",
         "series_id", "series_mode", "timestamp", "type",
     )  # fmt: skip
 
@@ -59,7 +59,6 @@ class Entry:
         self.series_id, self.series_mode = draft.series_id, draft.series_mode
         self._draft: EventDraft | None = draft
         self._text: bytes | None = None
-        self._tail: bytes | None = None
         self.given_id = given_id
         self._id = given_id
         self.run: int | None = None
@@ -86,7 +85,7 @@ class Entry:
         entry.origin, entry.index, entry.timestamp = origin, index, timestamp
         entry.type, entry.level = type, level
         entry.series_id, entry.series_mode = series_id, series_mode
-        entry._draft, entry._text, entry._tail = None, text, None
+        entry._draft, entry._text = None, text
         entry.given_id = entry._id = given_id
         entry.run, entry.end = run, end
         return entry
@@ -128,9 +127,7 @@ class Entry:
     @property
     def tail(self) -> bytes:
         """What all presentations of this event end with: ``"taskId":…,"timestamp":…,"type":…,…}``."""
-        if self._tail is None:
-            self._tail = b'"taskId":%b,"timestamp":%d,%b' % (self.origin.task_json, self.timestamp, self.text[1:])
-        return self._tail
+        return b'"taskId":%b,"timestamp":%d,%b' % (self.origin.task_json, self.timestamp, self.text[1:])
 
     def event(self) -> Event:
         """This entry as the public model."""
@@ -146,12 +143,21 @@ class Entry:
         shown = EventDraft(draft.type, draft.level, data, draft.series_id, draft.series_mode, draft.series_acc_field)
         return Entry(self.origin, self.index, self.timestamp, shown, self.id)
 
+    def condense(self) -> None:
+        """Keep the text alone of what can be made from it again: for stores whose entries stay in memory."""
+        if self._text is not None:
+            self._draft = None
+        self._id = self.given_id
+
     def __repr__(self) -> str:
         return f"<Entry {self.origin.task_id}#{self.index} {self.type}>"
 
 
 def draft_text(draft: EventDraft) -> bytes:
-    """A draft as JSON text, its keys in the order of the wire."""
+    """A draft as JSON text, its keys in the order of the wire.
+
+    The text is copied, since orjson's own bytes keep the room that they were written in: kilobytes each.
+    """
     fields: dict[str, Any] = {"type": draft.type, "level": draft.level, "data": draft.data}
     if draft.series_id is not None:
         fields["seriesId"] = draft.series_id
@@ -160,7 +166,7 @@ def draft_text(draft: EventDraft) -> bytes:
     if draft.series_acc_field is not None:
         fields["seriesAccField"] = draft.series_acc_field
     try:
-        return orjson.dumps(fields)
+        return b"%b" % orjson.dumps(fields)
     except TypeError:
         return wire.dumps(fields)
 

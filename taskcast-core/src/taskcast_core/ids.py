@@ -65,21 +65,22 @@ def event_id(timestamp: int, salt: int, index: int) -> str:
 
 
 class EventIdMaker:
-    """``event_id`` for one epoch: the texts of the salt and of the current millisecond are made once."""
+    """``event_id`` for one epoch: what an id has in common with the one before is made once."""
 
-    __slots__ = ("_ms", "_prefix", "_salt_text")
+    __slots__ = ("_high", "_ms", "_prefix", "_salt_text")
 
     def __init__(self, salt: int) -> None:
         self._salt_text = _text40(salt)
-        self._ms = -1
+        self._ms = self._high = -1
         self._prefix = ""
 
     def __call__(self, timestamp: int, index: int) -> str:
         """The id of the entry with this timestamp (ms) and index."""
-        if timestamp != self._ms:
-            self._prefix = _text_ms(timestamp) + self._salt_text
-            self._ms = timestamp
-        return self._prefix + _text40(index)
+        high = index >> 10
+        if timestamp != self._ms or high != self._high:
+            self._prefix = _text_ms(timestamp) + self._salt_text + _text40(index)[:6]
+            self._ms, self._high = timestamp, high
+        return self._prefix + _PAIRS[index & 1023]
 
 
 def parse_event_id(text: str) -> EventPosition | None:

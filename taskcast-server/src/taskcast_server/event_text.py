@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from taskcast_core import wire
 from taskcast_core.entries import Entry
 
@@ -17,6 +19,15 @@ def event_text(entry: Entry, *, is_snapshot: bool = False) -> bytes:
     """The bare event."""
     tail = _marked(entry.tail) if is_snapshot else entry.tail
     return b'{"id":%b,"index":%d,%b' % (id_text(entry), entry.index, tail)
+
+
+def event_texts(entries: Sequence[Entry]) -> list[bytes]:
+    """The bare events of one commit, which have task and timestamp in common."""
+    if not entries:
+        return []
+    first = entries[0]
+    shared = b',"taskId":%b,"timestamp":%d,' % (first.origin.task_json, first.timestamp)
+    return [b'{"id":%b,"index":%d%b%b' % (id_text(entry), entry.index, shared, entry.text[1:]) for entry in entries]
 
 
 def envelope_text(entry: Entry, position: int, *, is_snapshot: bool = False) -> bytes:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from taskcast_core import wire
@@ -56,16 +58,16 @@ def read_event(value: Any, where: str, limits: LimitOptions) -> EventDraft:
         and (series_id is None or (type(series_id) is str and _is_text(series_id, limits.max_id_length)))
         and (mode is None or (type(mode) is str and mode in _MODES))
         and (acc_field is None or (type(acc_field) is str and _is_text(acc_field, limits.max_id_length)))
-        and not (type(data) in _NESTING and is_deeper(data, limits.max_json_depth))
+        and not is_deeper(data, limits.max_json_depth)
     ):
-        return EventDraft(type_, level, data, series_id, mode, acc_field)  # type: ignore[arg-type]
+        # Logs hold many events of few types: one text for all of them.
+        return EventDraft(intern(type_), _LEVELS[level], data, series_id, mode, acc_field)  # type: ignore[arg-type]
     raise InvalidInput(_event_faults(value, where, limits))
 
 
-_NESTING = (dict, list)
-
-
+@lru_cache(4096)
 def _is_text(text: str, maximum: int) -> bool:
+    """Whether a type or an id is fit to be stored; the same ones come again and again."""
     return len(text) <= maximum and ((text.isascii() and "\0" not in text) or _UNSTORABLE.search(text) is None)
 
 
@@ -104,10 +106,15 @@ def text_faults(value: Any, path: str, maximum: int) -> list[Fault]:
 
 def is_deeper(value: Any, levels: int) -> bool:
     """Whether a JSON value is nested more than so many levels deep; a scalar has none."""
-    if type(value) is dict:
-        return levels <= 0 or any(is_deeper(each, levels - 1) for each in value.values() if type(each) in _NESTING)
-    if type(value) is list:
-        return levels <= 0 or any(is_deeper(each, levels - 1) for each in value if type(each) in _NESTING)
+    kind = type(value)
+    if kind is not dict and kind is not list:
+        return False
+    if levels <= 0:
+        return True
+    for each in value.values() if kind is dict else value:
+        inner = type(each)
+        if (inner is dict or inner is list) and is_deeper(each, levels - 1):
+            return True
     return False
 
 

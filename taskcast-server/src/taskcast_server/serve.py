@@ -6,6 +6,7 @@ under way are finished; followers flush within their deadline; stores are closed
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -24,6 +25,7 @@ from taskcast_server.options import LimitOptions, ServerOptions
 
 FINISH_S = 15
 """How long requests under way may take when the server stops."""
+_COLLECT_AFTER = (20_000, 20, 20)
 _KEEP_ALIVE_S = 75  # longer than the idle timeout of common proxies, so that they are the ones to close
 
 
@@ -115,6 +117,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell."""
         await super().startup(sockets)
+        _look_less_often_for_cycles()
         if self._on_started is not None and sockets:
             host, port = sockets[0].getsockname()[:2]
             self._on_started(Started(host, port, _url(host, port), self._app.generated_admin_token))
@@ -130,6 +133,15 @@ class _Server(uvicorn.Server):
         """Note the signal; uvicorn would raise it again at the end, and so change the exit status."""
         super().handle_exit(sig, frame)
         self._captured_signals.clear()
+
+
+def _look_less_often_for_cycles() -> None:
+    """A server that keeps logs in memory holds millions of objects and few cycles: looking through them as often as
+    Python does by default would take a third of its time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def _url(host: str, port: int) -> str:

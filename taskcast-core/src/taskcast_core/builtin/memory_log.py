@@ -28,6 +28,7 @@ class MemoryLog:
         self.state = state
         self._first = state.stored.first_index
         self._entries: list[Entry | None] = []
+        self._condensed = 0  # so many of them have been made small
         self._times = array("q")
         self._holes: list[Hole] = []  # ascending and never adjacent
         self._kinds: dict[machine.Kind, array[int]] = {}
@@ -46,6 +47,7 @@ class MemoryLog:
     def commit(self, change: Change, now: int) -> Committed:
         """See TaskLog.commit. Keys of transitions are the store's to remember; those of publishes are kept here."""
         outcome = machine.apply(self.state, change, now)
+        self._condense()
         self.state.merge(outcome)
         self._extend(outcome.entries, outcome.parts)
         for index in outcome.replaced:
@@ -74,6 +76,13 @@ class MemoryLog:
         if self.stored.epoch != known.epoch or len(entries) < known.count or None in entries:
             raise ReplyExpired(self.stored.task.id)
         return Committed(self.stored, tuple(e for e in entries if e is not None), replayed=True)
+
+    def _condense(self) -> None:
+        """Make entries small once their own commit has been told of."""
+        for entry in self._entries[self._condensed :]:
+            if entry is not None:
+                entry.condense()
+        self._condensed = len(self._entries)
 
     def _between(self, first: int, count: int) -> Sequence[Entry | None]:
         start = first - self._first

@@ -8,7 +8,7 @@ from taskcast_core.deliveries import Delivery
 from taskcast_core.history import PAGE, History
 from taskcast_core.models import Cursor
 from taskcast_server.calls import Call
-from taskcast_server.event_text import event_text
+from taskcast_server.event_text import event_text, event_texts
 from taskcast_server.requests import read_cursor, read_events, read_limit, read_view
 from taskcast_server.responses import JSON, Header, Reply
 from taskcast_server.routes.documents import ASSIGNMENT, IDEMPOTENCY, INTEGER, LEVELS, SINCE, TYPES, lists_of, reference
@@ -28,7 +28,7 @@ async def publish(call: Call) -> Reply:
     committed = await call.services.engine.append(
         call.task_id, drafts, idempotency_key=call.idempotency_key(), assignment_id=call.assignment_id()
     )
-    texts = [event_text(entry) for entry in committed.entries]
+    texts = event_texts(committed.entries)
     headers = (JSON, *told_with_publish(call.services.engine, committed.stored.task, call.assignment_id()))
     if isinstance(body, list):
         call.note = f"{len(texts)} events"
