@@ -29,7 +29,7 @@ from taskcast_server.webhooks.options import WebhookOptions
 
 _log = logging.getLogger(__name__)
 
-REMEMBERED = 100
+REMEMBERED = 50
 """Changes that can be read back."""
 LIVE: Mapping[str, frozenset[str] | None] = {
     "logLevel": None,
