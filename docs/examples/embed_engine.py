@@ -48,8 +48,8 @@ async def main(path: Path) -> None:
         seen = await reader
         rest = await watch(engine, task.id, since=seen[4])
         print(len(seen), "events; resumed after the fifth:", rest == seen[5:])
-        ended = await engine.get_task(task.id)
-        print(ended.status, ended.result)
+        if ended := await engine.get_task(task.id):
+            print(ended.status, ended.result)
 
 
 if __name__ == "__main__":
