@@ -266,12 +266,14 @@ def trim(session: Session, task_id: str, epoch: int, rule: TrimRule, limit: int)
     lost_values = {log.series[name] for name in lost} | {pack(name) for name in lost}
     accumulate = MODE_CODES["accumulate"]
     holes.dig(
-        connection, log.num,
-        [
-            holes.Removed(index, at, kind, cut=mode == accumulate, lost=series in lost_values)
-            for index, at, kind, series, mode in doomed
-        ],
-    )  # fmt: skip
+        connection,
+        {
+            log.num: [
+                holes.Removed(index, at, kind, cut=mode == accumulate, lost=series in lost_values)
+                for index, at, kind, series, mode in doomed
+            ]
+        },
+    )
     for name in lost:
         _drop_series(session, log.num, log.series[name])
     _keep_newest(session, log, {index for index, *_ in doomed}, lost)

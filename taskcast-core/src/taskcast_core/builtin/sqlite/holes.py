@@ -71,11 +71,14 @@ class _Run:
 # ── Digging ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def dig(connection: sqlite3.Connection, num: int, removed: Iterable[Removed]) -> None:
-    """Put holes where these entries (in index order) have been."""
-    for run in _runs(removed):
-        _keep_kinds(connection, num, run.stretches)
-        _put(connection, num, run)
+def dig(connection: sqlite3.Connection, removed: Mapping[int, Iterable[Removed]]) -> None:
+    """Put holes where these entries (per task, in index order) have been."""
+    rows: list[Row] = []
+    for num, those in removed.items():
+        for run in _runs(those):
+            goes_on = _put(connection, num, run)
+            rows += _new_stretches(connection, num, run.stretches, goes_on=goes_on)
+    insert_all(connection, REMOVED, rows)
 
 
 def _runs(removed: Iterable[Removed]) -> Iterator[_Run]:
@@ -90,13 +93,14 @@ def _runs(removed: Iterable[Removed]) -> Iterator[_Run]:
         yield run
 
 
-def _keep_kinds(connection: sqlite3.Connection, num: int, stretches: Sequence[Stretch]) -> None:
-    """Note of what kind removed entries were; the first ones may go on what has been noted before."""
+def _new_stretches(
+    connection: sqlite3.Connection, num: int, stretches: Sequence[Stretch], *, goes_on: bool
+) -> list[Row]:
+    """Rows that note of what kind removed entries were; where a hole goes on, the first may be part of a row there."""
     rows = [(position(num, one.first), one.n, one.kind) for one in stretches]
-    pos, n, kind = rows[0]
-    if stretches[0].first % SPAN and _prolong(connection, pos, n, kind):
+    if goes_on and stretches[0].first % SPAN and _prolong(connection, *rows[0]):
         del rows[0]
-    insert_all(connection, REMOVED, rows)
+    return rows
 
 
 def _prolong(connection: sqlite3.Connection, pos: int, n: int, kind: int) -> bool:
@@ -108,7 +112,9 @@ def _prolong(connection: sqlite3.Connection, pos: int, n: int, kind: int) -> boo
     ).rowcount > 0  # fmt: skip
 
 
-def _put(connection: sqlite3.Connection, num: int, run: _Run) -> None:
+def _put(connection: sqlite3.Connection, num: int, run: _Run) -> bool:
+    """Make a hole of the run and its neighbours: whether one of them was before it."""
+    start = run.first
     for row in _neighbours(connection, num, run):
         last, first, first_timestamp, last_timestamp, counts, cut, lost = row
         connection.execute("DELETE FROM holes WHERE task_num = ? AND last = ?", (num, last))
@@ -122,6 +128,7 @@ def _put(connection: sqlite3.Connection, num: int, run: _Run) -> None:
         f"INSERT INTO holes (task_num, {HOLE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (num, run.last, run.first, run.first_timestamp, run.last_timestamp, pack_counts(run.counts), run.cut, run.lost),
     )
+    return run.first < start
 
 
 def _neighbours(connection: sqlite3.Connection, num: int, run: _Run) -> Sequence[Row]:

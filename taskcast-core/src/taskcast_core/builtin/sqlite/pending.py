@@ -190,8 +190,7 @@ class Pending:
             )
             if row is not None:
                 removed.setdefault(pos >> 32, []).append(holes.Removed(pos & MAX_INDEX, row[1], row[2]))
-        for num, those in removed.items():
-            holes.dig(connection, num, those)
+        holes.dig(connection, removed)
 
     def _write_keys(self, connection: sqlite3.Connection) -> None:
         rows = [(num, pack(name), count, *key_row(known)) for (num, name), (count, known) in self._keys.items()]
