@@ -1,6 +1,7 @@
 """The examples of the documentation run as they stand."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import pytest
 
 from taskcast_client import SyncTaskcastClient, TaskcastClient
 from tests.client.conftest import TaskcastServer
-from tests.fixtures.eventually import DEADLINE_S, eventually
-from tests.fixtures.processes import HOST, free_port
+from tests.client.raw_server import RawServer
+from tests.docs.snippets import snippets
+from tests.examples.loading import EXAMPLES, example
+from tests.fixtures.eventually import DEADLINE_S
+from tests.server.app_server import serving
 from tests.tools.version import ROOT
 
 pytestmark = pytest.mark.anyio
-
-EXAMPLES = ROOT / "docs" / "examples"
 
 
 def run(server: TaskcastServer, *command: str) -> str:
@@ -64,24 +66,46 @@ def test_a_pool_of_workers(memory_server: TaskcastServer) -> None:
 
 
 async def test_a_chat_that_survives_a_refresh() -> None:
-    url = f"http://{HOST}:{free_port()}"
-    port = url.rpartition(":")[2]
-    with running("", sys.executable, "-m", "uvicorn", "fastapi_chat:app", "--port", port, "--log-level", "error"):
-        async with httpx.AsyncClient(base_url=url) as browser, TaskcastClient(f"{url}/taskcast") as reader:
+    async with (
+        serving(example("fastapi_chat.py").app) as url,
+        httpx.AsyncClient(base_url=url) as browser,
+        TaskcastClient(f"{url}/taskcast") as reader,
+    ):
+        assert "EventSource" in (await browser.get("/")).text
+        task_id = (await browser.post("/chat", params={"question": "why"})).json()["task"]
+        first = reader.text(task_id)
+        beginning = [await anext(first) for _ in range(3)]
+        await first.aclose()
+        whole = "".join([piece async for piece in reader.text(task_id)])
+        assert whole.startswith("".join(beginning))
+        words = ["You", "asked:", "why.", "Let", "me", "think", "about", "that", "for", "a", "while.", ""] * 3
+        assert whole == "".join(f"{word} " for word in words)
+        assert (await asyncio.wait_for(reader.wait(task_id), DEADLINE_S)).status == "completed"
 
-            async def is_up() -> bool:
-                try:
-                    return (await browser.get("/")).status_code == 200
-                except httpx.TransportError:
-                    return False
 
-            await eventually(is_up, within_s=60)
-            task_id = (await browser.post("/chat", params={"question": "why"})).json()["task"]
-            first = reader.text(task_id)
-            beginning = [await anext(first) for _ in range(3)]
-            await first.aclose()
-            whole = "".join([piece async for piece in reader.text(task_id)])
-            assert whole.startswith("".join(beginning))
-            words = ["You", "asked:", "why.", "Let", "me", "think", "about", "that", "for", "a", "while.", ""] * 3
-            assert whole == "".join(f"{word} " for word in words)
+async def test_an_endpoint_in_five_lines(memory_server: TaskcastServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunk = {"id": "c", "created": 1, "model": "m", "object": "chat.completion.chunk"}
+    deltas = [
+        {**chunk, "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+        for text in ("Hel", "lo", "!")
+    ]
+    body = "".join(f"data: {json.dumps(each)}\n\n" for each in deltas) + "data: [DONE]\n\n"
+    async with RawServer([(200, {"Content-Type": "text/event-stream"}, body.encode())]) as model:
+        monkeypatch.setenv("OPENAI_BASE_URL", model.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "a key")
+        monkeypatch.setenv("TASKCAST_URL", memory_server.url)
+        program = example("openai_endpoint.py")
+        async with (
+            program.openai, program.taskcast as reader, serving(program.app) as url, httpx.AsyncClient() as browser
+        ):  # fmt: skip
+            task_id = (await browser.post(f"{url}/chat", params={"question": "why"})).json()["task"]
+            assert "".join([piece async for piece in reader.text(task_id)]) == "Hello!"
             assert (await asyncio.wait_for(reader.wait(task_id), DEADLINE_S)).status == "completed"
+        assert json.loads(model.requests[0].body)["messages"] == [{"role": "user", "content": "why"}]
+
+
+def test_the_readme_shows_what_is_in_the_programs() -> None:
+    marked = [each for each in snippets(ROOT / "taskcast-client" / "README.md") if each.mark]
+    assert marked
+    for each in marked:
+        assert each.code in (ROOT / "docs" / each.mark.removeprefix("part of ")).read_text()
