@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from taskcast_core import Event, MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
+from taskcast_core import MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
 from taskcast_core.archive import ArchiveSettings, Rebuilt
 from taskcast_core.builtin.memory_log import MemoryLog
 from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
@@ -26,7 +26,7 @@ from taskcast_core.followers import FollowerSettings
 from taskcast_core.settings import EngineSettings
 from taskcast_core.testing.portrait import portrait
 from tests.core import tiers as both
-from tests.core.tiers import FILTERS, SETTINGS, chat, chatty, read
+from tests.core.tiers import FILTERS, SETTINGS, chat, chatty, read, shown
 from tests.fixtures.eventually import eventually
 
 pytestmark = pytest.mark.anyio
@@ -352,11 +352,6 @@ async def test_values_that_were_replaced_since_the_last_archiving(tiers: Tiers) 
         await engine.publish_event(task_id, type="progress", data=1, series_id="early", series_mode="latest")
         history = await engine.get_history(task_id)
         assert [e.data for e in history if e.series_id == "early"] == [1]
-
-
-def shown(events: list[Event]) -> list[tuple[Any, ...]]:
-    """What does not depend on ids and times."""
-    return [(e.index, e.type, e.data, e.series_id, e.series_mode, e.series_snapshot) for e in events]
 
 
 # ── Rebuild ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -91,3 +91,8 @@ async def read(engine: TaskEngine, task_id: str, **filter_: Any) -> list[Event]:
     """What a reader of an ended task gets."""
     async with asyncio.timeout(20):
         return [event async for event in engine.subscribe(task_id, filter_)]
+
+
+def shown(events: list[Event]) -> list[tuple[Any, ...]]:
+    """What does not depend on ids and times."""
+    return [(e.index, e.type, e.data, e.series_id, e.series_mode, e.series_snapshot) for e in events]

@@ -8,15 +8,18 @@ import sys
 import time
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
 from attrs import evolve
 
+from taskcast_core import MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
+from taskcast_core.archive import ArchiveSettings
 from taskcast_core.contracts import ListQuery
+from taskcast_core.followers import FollowerSettings
 from taskcast_core.testing.portrait import portrait
-from tests.core.tiers import FILTERS, chatty, read
+from tests.core.tiers import FILTERS, SETTINGS, chat, chatty, read, shown
 from tests.fixtures.eventually import eventually
 from tests.fixtures.postgres_server import PostgresServer
 from tests.fixtures.redis_server import RedisServer
@@ -149,9 +152,100 @@ async def test_a_flushed_redis_is_made_up_for(tmp_path: Path, postgres_url: str,
         assert await tiers.cold.get(task_id) == evolve(await tiers.existing(task_id), first_index=0)
 
 
+async def test_a_rewound_redis_gives_way_to_the_archive(
+    tmp_path: Path, postgres_url: str, own_redis_server: RedisServer
+) -> None:
+    """All keys as they were some time ago, as after a failover to a replica that lagged behind."""
+    with redis.Redis(port=own_redis_server.port) as client:
+        async with open_tiers(own_redis_server.url, tmp_path, postgres_url) as tiers:
+            engine = tiers.engine
+            task_id, other = await chatty(engine, rounds=2), await chatty(engine, rounds=2)
+            await tiers.archived(task_id)
+            await tiers.archived(other)
+            past = {key: client.dump(key) for key in client.scan_iter()}
+            await chat(engine, task_id, 2, first=2)
+            await engine.transition_task(other, "completed")
+            await tiers.archived(task_id)
+            await tiers.archived(other)
+            history, ended = await engine.get_history(task_id), await engine.get_history(other)
+            client.flushall()
+            for key, value in past.items():
+                client.restore(key, 0, cast(bytes, value))
+            grown = await engine.publish_event(task_id, type="log", data={"grew": "anew"})
+            assert grown.index == 7, "nobody knows yet"
+            await engine.publish_event(other, type="log", data={"grew": "anew"})
+
+            async def are_one_log() -> bool:
+                both = [await tiers.hot.get(task_id), await tiers.hot.get(other)]
+                return [one and one.epoch for one in both] == [2, 2]
+
+            await eventually(are_one_log)
+            assert await engine.get_history(task_id) == history and await engine.get_history(other) == ended
+            assert (await tiers.existing(other)).task.status == "completed", "the archive knew more"
+            event = await engine.publish_event(task_id, type="log", data={})
+            assert event.index == history[-1].index + 1
+            await engine.transition_task(task_id, "completed")
+            told = await read(engine, task_id, since={"id": grown.id})
+            assert told[0].type == "taskcast:gap" and told[-1].data == {"status": "completed"}
+            await tiers.archived(task_id)
+            assert await tiers.cold.get(task_id) == evolve(await tiers.existing(task_id), first_index=0)
+
+
+# ── The hot window ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WINDOW = evolve(
+    SETTINGS,
+    archive=ArchiveSettings(keep_last=20, keep_hot=40),
+    follower=FollowerSettings(lease_ms=1_000, poll_s=0.02, page=10, turn=3),
+)
+
+
+async def test_a_long_log_is_not_hot_as_a_whole(kind: str, tmp_path: Path, postgres_url: str) -> None:
+    async with (
+        open_tiers(kind, tmp_path, postgres_url, WINDOW) as tiers,
+        TaskEngine(broadcast=MemoryBroadcastProvider(), short_term_store=MemoryShortTermStore()) as model,
+    ):
+        engines = (tiers.engine, model)
+        ids = [await chatty(engine, rounds=1) for engine in engines]
+        following = asyncio.create_task(read(tiers.engine, ids[0]))
+        for n in range(1, 60):
+            events = [
+                {"type": "delta", "data": {"delta": f"{n}"}, "seriesId": "s", "seriesMode": "accumulate"},
+                {"type": "log", "data": {"n": n}},
+                {"type": "progress", "data": n, "seriesId": f"p{n % 7}", "seriesMode": "latest"},
+            ]
+            for engine, task_id in zip(engines, ids, strict=True):
+                await engine.publish_events(task_id, events)
+
+        async def is_short() -> bool:
+            stored = await tiers.existing(ids[0])
+            return stored.last_index + 1 - stored.first_index <= 40 + 20 + 33
+
+        await eventually(is_short)
+        for engine, task_id in zip(engines, ids, strict=True):
+            await engine.transition_task(task_id, "completed")
+        for filter_ in FILTERS:
+            mine, wanted = [await read(e, i, **filter_) for e, i in zip(engines, ids, strict=True)]
+            assert shown(mine) == shown(wanted)
+            for at in (0, len(mine) // 3, len(mine) - 1):
+                resumed = [
+                    await read(engine, task_id, **filter_, since={"id": seen[at].id})
+                    for engine, task_id, seen in zip(engines, ids, (mine, wanted), strict=True)
+                ]
+                assert shown(resumed[0]) == shown(resumed[1])
+        for position in (0, 30, 58):
+            resumed = [
+                await read(e, i, types=["log"], since={"index": position}) for e, i in zip(engines, ids, strict=True)
+            ]
+            assert shown(resumed[0]) == shown(resumed[1]) and len(resumed[0]) == 59 - position
+        indexes = [event.index for event in await following]
+        assert indexes == sorted(set(indexes))
+
+
 # ── Outages ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.timeout(400)
 async def test_postgres_is_away_under_load(
     kind: str, tmp_path: Path, own_postgres_server: PostgresServer, scale: Scale
 ) -> None:
@@ -177,22 +271,24 @@ async def test_postgres_is_away_under_load(
             await asyncio.gather(*map(one, tasks))
             return took
 
-        seconds = scale(2, 60)
+        seconds = scale(1, 60)
         baseline = await publish_for(seconds)
         await asyncio.to_thread(own_postgres_server.stop)
         during = await publish_for(seconds)
-        backlog = await tiers.hot.backlog("archive")
-        assert backlog.lanes == len(tasks), "the lag shows"
+        lag = await engine.archive_lag()
+        assert lag is not None and lag.lanes == len(tasks), "the lag shows"
+        assert lag.events >= len(during) - len(tasks) * SETTINGS.follower.page and lag.oldest_ms > seconds * 500
         assert not tiers.cold.health.is_healthy
         await asyncio.to_thread(own_postgres_server.start)
         for task_id in tasks:
             await tiers.archived(task_id, within_s=40)
-            assert (await tiers.hot.backlog("archive")).lanes <= len(tasks)
             cold = await tiers.cold.read(task_id, limit=5)
             assert cold.log_last == sent[task_id], "one status event and all that was acknowledged"
             assert await tiers.cold.get(task_id) == await tiers.hot.get(task_id)
-        # A busy machine must not decide; an archive on the hot path would cost seconds, not milliseconds.
-        assert p99(during) < max(2 * p99(baseline), p99(baseline) + 0.25)
+        lag = await engine.archive_lag()
+        assert lag is not None and (lag.lanes, lag.events) == (0, 0), "and goes"
+        if scale.full:
+            assert p99(during) < 2 * p99(baseline)
 
 
 def p99(took: list[float]) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from attrs import evolve
@@ -18,6 +19,7 @@ from taskcast_core.filters import View
 from taskcast_core.listing import encode_cursor, sort_key
 from taskcast_core.log_events import tell_storage
 from taskcast_core.models import JsonValue, Task
+from taskcast_core.series import SeriesState
 
 T = TypeVar("T")
 
@@ -64,9 +66,11 @@ class TieredReader:
             return page
         except NotRetained as older:
             seam = older.index if before is None else min(before, older.index)
-            page = await self._cold.read(task_id, after=after, before=seam, limit=limit)
+            page = await self._below(
+                task_id, epoch, partial(self._cold.read, task_id, after=after, before=seam, limit=limit)
+            )
             _tell_read(task_id, after, page)
-            return await self._as_hot(task_id, epoch, page)
+            return page
 
     async def _read_backwards(
         self, task_id: str, epoch: int | None, after: int, before: int | None, limit: int
@@ -77,27 +81,22 @@ class TieredReader:
             page = None
         if page is not None and (page.items or page.last <= 0):
             return page
-        of = epoch if page is None else None
-        cold = await self._cold.read(task_id, epoch=of, after=after, before=before, limit=limit, reverse=True)
-        return cold if page is None else await self._as_hot(task_id, epoch, cold)
+        read = partial(self._cold.read, task_id, after=after, before=before, limit=limit, reverse=True)
+        return await read(epoch=epoch) if page is None else await self._below(task_id, epoch, read)
 
-    async def _as_hot(self, task_id: str, epoch: int | None, page: Page) -> Page:
+    async def _below(self, task_id: str, epoch: int | None, read: Callable[[], Awaitable[Page]]) -> Page:
         """A page from below the seam, as part of the hot log.
 
         A value of a latest series that the hot log has replaced is a hole, though the cold copy has not heard of it.
         """
+        page = await read()
         now = await self._hot.series(task_id, epoch=epoch)
-        values = {
-            item.series_id: item for item in page.items if isinstance(item, Entry) and item.series_mode == "latest"
-        }
-        gone = {
-            item.index
-            for name, item in values.items()
-            if (state := now.states.get(name or "")) and state.mode == "latest" and state.last_index > item.index
-        }
+        gone = _replaced(page, now.states)
         if gone:
-            archived = (await self._cold.series(task_id)).states.values()
-            gone &= {state.last_index for state in archived}
+            archived = {state.last_index for state in (await self._cold.series(task_id)).states.values()}
+            if not gone <= archived:
+                page = await read()  # the cold copy has heard of it meanwhile
+            gone &= archived
         items = tuple(_hole_of(item) if isinstance(item, Entry) and item.index in gone else item for item in page.items)
         return evolve(page, items=items, epoch=now.epoch, log_last=now.log_last)
 
@@ -130,6 +129,19 @@ class TieredReader:
             return await self._cold.locate(task_id, event_id)
         except NotHot:
             return None
+
+
+def _replaced(page: Page, states: Mapping[str, SeriesState]) -> set[int]:
+    """Values of latest series on a page that are not the newest ones, if nothing but such values came behind them."""
+    return {
+        item.index
+        for item in page.items
+        if isinstance(item, Entry)
+        and item.series_mode == "latest"
+        and (state := states.get(item.series_id or "")) is not None
+        and state.mode == "latest"
+        and state.last_index > item.index
+    }
 
 
 def _hole_of(entry: Entry) -> Hole:
