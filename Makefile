@@ -70,6 +70,7 @@ format: setup  ## Format, and repair what can be repaired
 types: setup  ## Check types strictly
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/mypy tests/fixtures tests/tools tests/packaging $(wildcard tests/typing/*.py)
+	$(BIN)/mypy docs/examples/plugins docs/examples/taskcast-example-store/src/taskcast_example_store
 
 conformance: setup  ## Run the black-box conformance suite against this server
 	cd tests/conformance && ../../$(BIN)/pytest --launch "$(CURDIR)/$(BIN)/taskcast start -c {config} -p {port}"
