@@ -44,11 +44,11 @@ async def test_a_failover(group: SentinelGroup, nodes: list[Node]) -> None:
     task_id = await started(one)
     reader = Reader(two, task_id)
     reading = asyncio.create_task(reader.run())
-    await eventually(lambda: bool(reader.indexes))
+    await eventually(lambda: bool(reader.indexes), within_s=20)
     for n in range(50):
         await publish_through(one, task_id, n)
     await asyncio.to_thread(group.master.kill)
-    await eventually(lambda: not one.adapters.short_term_store.connection.health.is_healthy)
+    await eventually(lambda: not one.adapters.short_term_store.connection.health.is_healthy, within_s=20)
     await eventually(lambda: one.adapters.short_term_store.connection.health.is_healthy, within_s=40)
     assert one.adapters.short_term_store.durability.endswith("1 replicas have it")
     stored = await one.adapters.short_term_store.get(task_id)
