@@ -9,7 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
+from tests.fixtures.browser import browser, needs_chromium
+from tests.server.app_server import serving
 from tests.tools.version import ROOT
 
 ASSET = re.compile(
@@ -54,6 +59,21 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
         text = page.read_text()
         assert [next(filter(None, found)) for found in ASSET.findall(text)] == [], page.name
         assert not LOADS_MORE.search(text), page.name
+
+
+@needs_chromium
+@pytest.mark.anyio
+async def test_a_browser_asks_nobody_else(site: Path) -> None:
+    asked: list[str] = []
+    app = Starlette(routes=[Mount("/", StaticFiles(directory=site))])
+    async with serving(app, lifespan="off") as url, browser() as chromium:
+        page = await chromium.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        for name in ("index.html", "reference/rest.html"):
+            await page.goto(f"{url}/{name}", wait_until="networkidle")
+            assert await page.text_content("h1")
+    assert len(asked) > 3
+    assert [each for each in asked if not each.startswith((url, "data:", "blob:"))] == []
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
 from starlette.applications import Starlette
 from starlette.responses import FileResponse
 from starlette.routing import Mount, Route
@@ -15,30 +14,16 @@ from starlette.routing import Mount, Route
 from taskcast_core import TaskEngine
 from taskcast_server import create_taskcast_app
 from tests.examples.loading import EXAMPLES
+from tests.fixtures.browser import browser, needs_chromium
 from tests.server.app_server import memory_engine, serving
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
 WORDS = [f"word{n} " for n in range(60)]
 PATIENCE_MS = 30_000
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
-]
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
-
-@asynccontextmanager
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        try:
-            yield chromium
-        finally:
-            await chromium.close()
+pytestmark = [pytest.mark.anyio, needs_chromium]
 
 
 @asynccontextmanager
