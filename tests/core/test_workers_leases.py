@@ -1,6 +1,7 @@
 """Lost workers, policies, crashes at every await, stale owners, offers, capacity."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Coroutine
@@ -487,7 +488,10 @@ async def test_a_crash_at_any_await_strands_nothing_beyond_the_lease(verb: str) 
 
 
 @pytest.mark.timeout(3600 if FULL_SCALE else 120)
-async def test_capacity_never_leaks_over_many_assignments_with_random_kills(scale: Scale) -> None:
+async def test_capacity_never_leaks_over_many_assignments_with_random_kills(
+    scale: Scale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskcast_core.workers.roster.FORGET_MS", 2_000)  # so that the dead do not pile up
     await capacity_never_leaks(scale(2_000, 100_000))
 
 
@@ -496,17 +500,18 @@ async def capacity_never_leaks(count: int) -> None:
     chance = random.Random(7)
     settings = evolve(QUICK, first_sign_ms=100, disconnect_grace_ms=100, heartbeat_timeout_ms=300)
     async with nodes(3, settings) as rooms:
-        made = done = 0
+        made = done = deaths = 0
         over: list[str] = []
 
-        async def work(number: int) -> None:
+        async def life(name: str) -> None:
+            """What a worker does until it dies, or enough is done."""
             nonlocal made, done
             while done < count:
                 room = rooms[chance.randrange(3)]
                 if made < count + 50:
                     made += 1
                     await room.task(cost=chance.randrange(1, 4))
-                pull = asyncio.create_task(room.workers.pull(f"w{number}", 0.2, capacity=4))
+                pull = asyncio.create_task(room.workers.pull(name, 0.2, capacity=4))
                 if chance.random() < 0.1:
                     for _ in range(chance.randrange(30)):
                         await asyncio.sleep(0)
@@ -516,35 +521,47 @@ async def capacity_never_leaks(count: int) -> None:
                 if task is None:
                     continue
                 done += 1
-                worker = await room.workers.roster.get(f"w{number}")
+                worker = await room.workers.roster.get(name)
                 if worker.used_slots > worker.capacity:
                     over.append(worker.id)
                 fate = chance.random()
                 try:
                     if fate < 0.02:
-                        continue  # killed: it never says a word about the task
+                        return  # it never says a word about the task
                     other = rooms[chance.randrange(3)].engine
                     if fate < 0.1:
                         await room.workers.claims.decline(task.id, worker.id)
                         continue
                     await other.transition_task(task.id, "running", assignment_id=task.assignment_id)
                     if fate < 0.12:
-                        continue  # killed while it worked
+                        return  # in the middle of the work
                     last: TaskStatus = chance.choice(["completed", "failed", "cancelled", "timeout"])
                     await other.transition_task(task.id, last, assignment_id=task.assignment_id)
                 except (StaleAssignment, InvalidTransition, TaskEnded, GuardFailed):
                     pass  # it was too slow
 
+        async def lives(number: int) -> None:
+            nonlocal deaths
+            for incarnation in itertools.count():
+                await life(f"w{number}.{incarnation}")
+                if done >= count:
+                    return
+                deaths += 1
+
         async with asyncio.timeout(60 + count * 0.02):
-            await asyncio.gather(*(work(number) for number in range(20)))
+            await asyncio.gather(*(lives(number) for number in range(20)))
         assert not over
-        page = await rooms[0].engine.list_tasks(statuses=("pending", "assigned", "running"), limit=1000)
-        for task in page.tasks:
-            await rooms[0].engine.transition_task(task.id, "cancelled")
+        assert deaths > count / 100
 
         async def all_free() -> bool:
+            """Whatever the dead held has come back, and can be ended."""
+            page = await rooms[0].engine.list_tasks(statuses=("pending", "assigned", "running"), limit=1000)
+            for task in page.tasks:
+                if task.status == "pending":
+                    await rooms[0].engine.transition_task(task.id, "cancelled")
             held = await rooms[0].engine.store.assignments()  # type: ignore[attr-defined]
-            return not held and all(w.used_slots == 0 for w in await rooms[0].workers.roster.all())
+            free = all(worker.used_slots == 0 for worker in await rooms[0].workers.roster.all())
+            return not page.tasks and not held and free
 
         await eventually(all_free)
 
