@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise, product
 from typing import Any
 
@@ -12,6 +12,7 @@ from attrs import evolve
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
 from taskcast_core.contracts.task_log import TrimRule
 from taskcast_core.engine import TaskEngine
+from taskcast_core.hub import HubSettings
 from taskcast_core.models import Cursor, SeriesFormat, SubscribeFilter
 from taskcast_core.settings import EngineSettings
 from taskcast_core.subscription import Subscription
@@ -19,6 +20,7 @@ from taskcast_core.testing import ManualClock
 from tests.core.conftest import OpenEngine
 from tests.core.oracle import Client, Frame, Log, accumulates, frame_of, is_visible
 from tests.core.stores import AnyStore
+from tests.core.wrapping import WrappedStore
 
 pytestmark = pytest.mark.anyio
 
@@ -346,6 +348,34 @@ async def test_a_cursor_ahead_of_what_this_process_has_heard_is_no_gap(
         for cursor in (Cursor(index=3), Cursor(id=newest[3]), Cursor(index=3, id=newest[3])):
             frames = await frames_of(here.subscribe(task_id, SubscribeFilter(since=cursor)))
             assert [(frame.index, frame.gap) for frame in frames] == [(4, None), (5, None)]
+
+
+@pytest.mark.parametrize("hears", ["of nothing", "too late"])
+async def test_values_are_replaced_while_their_reader_comes_back(
+    open_engine: OpenEngine, store: AnyStore, clock: ManualClock, hears: str
+) -> None:
+    """Between the question where the cursor stands and the reading on from there: what follows keeps its number."""
+    wrapped = WrappedStore(store)
+    hub = HubSettings(ring_entries=2)  # what is published meanwhile has to come from the store
+    here = await open_engine(short_term_store=wrapped, settings=EngineSettings(hub=hub))
+    there = await open_engine(broadcast=MemoryBroadcastProvider()) if hears == "of nothing" else here
+    task_id = (await here.create_task()).id
+    await here.transition_task(task_id, "running")
+    await here.publish_events(task_id, [plain("tool"), latest(1)])
+    cursor = (await here.get_history(task_id))[-1].id
+
+    async def and_then_replaced(count: Callable[[], Awaitable[int]]) -> int:
+        wrapped.around.clear()
+        position = await count()
+        await there.publish_events(task_id, [latest(2), latest(3), plain("other"), plain("tool"), latest(4)])
+        return position
+
+    wrapped.around["count"] = and_then_replaced
+    resumed = await here.subscribe(task_id, SubscribeFilter(types=("tool",), since=Cursor(id=cursor))).open()
+    assert not wrapped.around, "the position was asked for"
+    await finish(here, clock, task_id)
+    frames = await frames_of(resumed)
+    assert [(frame.index, frame.position) for frame in frames] == [(6, 4), (7, 5)]
 
 
 async def test_a_reader_that_is_far_behind_can_resume(open_engine: OpenEngine, clock: ManualClock) -> None:
