@@ -82,20 +82,26 @@ local function checkpoint(t, index)
   return index, cmsgpack.unpack(call('HGET', t.data .. ':c', int(index)))
 end
 
+-- Adds what stands, or stood, in [start, stop) to counts, or takes it away (sign -1); also says how many entries stand.
+local function count_in(t, start, stop, counts, sign)
+  local entries = stop > start and call('XRANGE', t.data .. ':l', entry_id(start), entry_id(stop - 1)) or {}
+  for _, entry in ipairs(entries) do
+    local kind = kind_of(fields_of(entry).m)
+    counts[kind] = (counts[kind] or 0) + sign
+  end
+  for _, text in ipairs(call('ZRANGEBYSCORE', t.data .. ':r', int(start - start % SPAN), '(' .. int(stop))) do
+    local first, n, kind = stretch_of(text)
+    local inside = math.min(first + n, stop) - math.max(first, start)
+    if inside > 0 then counts[kind] = (counts[kind] or 0) + sign * inside end
+  end
+  return counts, #entries
+end
+
 -- How many entries of each kind stand below an index; and how many entries were looked at.
 local function counts_before(t, before)
   if before > t.li then return totals(t), 0 end
   local start, counts = checkpoint(t, before - before % SPAN)
-  local entries = before > start and call('XRANGE', t.data .. ':l', entry_id(start), entry_id(before - 1)) or {}
-  for _, entry in ipairs(entries) do
-    local kind = kind_of(fields_of(entry).m)
-    counts[kind] = (counts[kind] or 0) + 1
-  end
-  for _, text in ipairs(call('ZRANGEBYSCORE', t.data .. ':r', int(start), '(' .. int(before))) do
-    local first, n, kind = stretch_of(text)
-    counts[kind] = (counts[kind] or 0) + math.min(n, before - first)
-  end
-  return counts, #entries
+  return count_in(t, start, before, counts, 1)
 end
 
 -- How many entries of each kind stand, or stood, in [start, stop).
