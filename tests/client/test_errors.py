@@ -23,7 +23,10 @@ from taskcast_client import errors
         (429, "too_many_requests", errors.RateLimited),
         (500, "internal_error", errors.ServerError),
         (502, None, errors.ServerError),
+        (409, "limit_exceeded", errors.LimitExceeded),
         (503, "storage_unavailable", errors.Unavailable),
+        (503, "shutting_down", errors.Unavailable),
+        (503, "storage_release_unsupported", errors.StorageReleaseUnsupported),
         (404, "task_ended", errors.NotFound),
     ],
 )

@@ -161,6 +161,38 @@ async def test_a_key_of_ones_own_repeats_nothing(client: TaskcastClient) -> None
     assert (await client.publish_event(first.id, "x", idempotency_key=key)).index == one.index
 
 
+async def test_what_those_who_run_it_can_do(guarded_server: TaskcastServer) -> None:
+    async with TaskcastClient(guarded_server.url, service_key="the-key-of-a-service") as client:
+        page = await client.list_dead_letters(limit=5)
+        assert (page.dead_letters, page.next_after) == ([], None)
+        for verb in (client.retry_dead_letter, client.discard_dead_letter):
+            with pytest.raises(errors.NotFound):
+                await verb("no/such letter")
+        shown = await client.get_config()
+        assert shown.settings["adminToken"]["value"] != "the-admin-token"
+        assert (await client.validate_config({"workers": {"enabled": True}})).valid
+        verdict = await client.validate_config({"workers": {"enabled": "perhaps"}})
+        assert (verdict.valid, [each["path"] for each in verdict.errors]) == (False, ["workers.enabled"])
+        changed = await client.change_config({"logLevel": "warn"})
+        assert (await client.change_config({"logLevel": "error"})).at >= changed.at
+        assert len((await client.get_config()).changes) >= 2
+        assert await client.get_metrics()
+        task = await client.create_task()
+        with pytest.raises(errors.StorageReleaseUnsupported):
+            await client.release_task(task.id, expected_last_event_index=-1, inactive_since=task.created_at)
+
+
+async def test_tags_of_all_kinds(client: TaskcastClient) -> None:
+    mine = uuid4().hex
+    made = [await client.create_task(tags=[mine, *tags]) for tags in (["a"], ["b"], ["a", "b"])]
+
+    async def found(**tags: list[str]) -> set[str]:
+        return {task.id for task in (await client.list_tasks(tags=[mine], **tags)).tasks}  # type: ignore[arg-type]
+
+    assert await found(tags_any=["a", "c"]) == {made[0].id, made[2].id}
+    assert await found(tags_none=["a"]) == {made[1].id}
+
+
 # ── Credentials ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

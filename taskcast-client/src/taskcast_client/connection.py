@@ -11,7 +11,14 @@ from uuid import uuid4
 import httpx
 
 from taskcast_client.calls.call import JSON, Call, Reply
-from taskcast_client.errors import ClientError, ConnectionFailed, InvalidReply, RefusedError, refused
+from taskcast_client.errors import (
+    ClientError,
+    ConnectionFailed,
+    InvalidReply,
+    RefusedError,
+    StorageReleaseUnsupported,
+    refused,
+)
 from taskcast_client.models import loads
 from taskcast_client.retries import RetryPolicy
 
@@ -204,6 +211,8 @@ def _may_repeat(call: Call[R], error: ClientError) -> bool:
     if isinstance(error, ConnectionFailed):
         return call.repeat != "never" or not error.was_sent
     if not isinstance(error, RefusedError) or error.status not in _WORTH_REPEATING:
+        return False
+    if isinstance(error, StorageReleaseUnsupported):
         return False
     return call.repeat != "never" or error.status == 429
 

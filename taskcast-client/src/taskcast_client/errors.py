@@ -14,12 +14,12 @@
         ├── Unauthorized  (401)
         ├── Forbidden  (403)
         ├── NotFound  (404)          TaskNotFound  WorkerNotFound  NoBlockedRequest
-        ├── Conflict  (409)          TaskExists  TaskDeleting  InvalidTransition  StaleAssignment
+        ├── Conflict  (409)          TaskExists  TaskDeleting  InvalidTransition  StaleAssignment  LimitExceeded
         │                            StoragePreconditionFailed  StorageBusy  ReplyExpired
         ├── TooLarge  (413)
         ├── IdempotencyConflict  (422)
         ├── RateLimited  (429)
-        └── ServerError  (5xx)       Unavailable (503)
+        └── ServerError  (5xx)       Unavailable  StorageReleaseUnsupported  (503)
 """
 
 from __future__ import annotations
@@ -211,6 +211,12 @@ class StaleAssignment(Conflict):
     of_code = "stale_assignment"
 
 
+class LimitExceeded(Conflict):
+    """A bound of the task would be passed."""
+
+    of_code = "limit_exceeded"
+
+
 class StoragePreconditionFailed(Conflict):
     """What was expected of the task's storage is no longer true."""
 
@@ -262,13 +268,19 @@ class Unavailable(ServerError):
     retryable = True
 
 
+class StorageReleaseUnsupported(ServerError):
+    """The server has no cold storage, and will have none when asked again."""
+
+    of_code, of_status = "storage_release_unsupported", 503
+
+
 def _classes(base: type[RefusedError]) -> list[type[RefusedError]]:
     return [base, *(each for child in base.__subclasses__() for each in _classes(child))]
 
 
 _ALL = _classes(RefusedError)
 _BY_CODE = {each.of_code: each for each in _ALL if each.of_code is not None}
-_BY_STATUS = {each.__dict__["of_status"]: each for each in _ALL if "of_status" in each.__dict__}
+_BY_STATUS = {each.__dict__["of_status"]: each for each in _ALL if "of_status" in each.__dict__ and not each.of_code}
 
 
 def refused(status: int, body: object, headers: Mapping[str, str]) -> RefusedError:

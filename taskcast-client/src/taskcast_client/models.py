@@ -67,6 +67,7 @@ class Task:
     Attributes:
         ttl: execution deadline in seconds. after: id of the task that has to end before this one can be claimed.
         assignment_id: names the current worker's ownership. attempt: how many times it was handed to a worker.
+        traceparent: what its creator was recorded to do (W3C Trace Context).
         hot, subscriber_count: open streams on the node that answered; only where a task is read or listed.
     """
 
@@ -98,6 +99,7 @@ class Task:
     reason: str | None = None
     resume_at: int | None = None
     blocked_request: BlockedRequest | None = None
+    traceparent: str | None = None
     hot: bool | None = None
     subscriber_count: int | None = None
 
@@ -357,6 +359,69 @@ class Readiness:
 
     ok: bool
     dependencies: dict[str, Any] = field(factory=dict)
+
+
+@frozen
+class DeadLetter:
+    """A webhook delivery that was given up; ``detail`` says what it was and why, in the server's words."""
+
+    id: str
+    task_id: str
+    lane: str
+    index: int
+    created_at: int
+    detail: JsonObject
+
+
+@frozen
+class DeadLetterPage:
+    """Some dead letters; ``next_after`` continues behind them, None is the end."""
+
+    dead_letters: list[DeadLetter]
+    next_after: str | None = None
+
+
+@frozen
+class Redelivery:
+    """How another attempt at a dead letter went."""
+
+    delivered: bool
+    reason: str | None = None
+
+
+@frozen
+class ServerConfig:
+    """What a server process runs with.
+
+    Attributes:
+        settings: value and origin by path, secrets masked. live: the parts that can change, as they are now.
+        changes: what was changed since its start.
+    """
+
+    settings: JsonObject
+    live: JsonObject
+    changes: list[JsonObject] = field(factory=list)
+    source: str | None = None
+    warnings: list[str] = field(factory=list)
+
+
+@frozen
+class ConfigVerdict:
+    """What a server says of a configuration; ``errors``: each with its path and message."""
+
+    valid: bool
+    errors: list[JsonObject] = field(factory=list)
+    warnings: list[str] = field(factory=list)
+
+
+@frozen
+class ConfigChange:
+    """What was changed: by path, ``from`` and ``to``. ``at``: Unix ms."""
+
+    at: int
+    by: str
+    request_id: str
+    changed: JsonObject
 
 
 # ── JSON ──────────────────────────────────────────────────────────────────────────────────────────────────────────

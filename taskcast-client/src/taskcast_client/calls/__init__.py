@@ -3,6 +3,15 @@
 `TaskcastClient` awaits these calls and `SyncTaskcastClient` blocks on them, so that every verb stands here once.
 """
 
+from taskcast_client.calls.admin import (
+    change_config,
+    discard_dead_letter,
+    get_config,
+    get_metrics,
+    list_dead_letters,
+    retry_dead_letter,
+    validate_config,
+)
 from taskcast_client.calls.archives import export_task_archive, import_task_archive, release_task
 from taskcast_client.calls.call import Call, Reply
 from taskcast_client.calls.events import get_history, publish_event, publish_events, publish_lines
@@ -43,6 +52,7 @@ __all__ = [
     "Call",
     "Reply",
     "cancel_task",
+    "change_config",
     "complete_task",
     "create_admin_token",
     "create_task",
@@ -51,18 +61,22 @@ __all__ = [
     "decline_task",
     "delete_task",
     "delete_worker",
+    "discard_dead_letter",
     "export_task_archive",
     "fail_task",
     "get_blocked_request",
+    "get_config",
     "get_health",
     "get_health_detail",
     "get_history",
+    "get_metrics",
     "get_readiness",
     "get_server_info",
     "get_task",
     "get_worker",
     "get_worker_events",
     "import_task_archive",
+    "list_dead_letters",
     "list_tasks",
     "list_workers",
     "publish_event",
@@ -71,9 +85,11 @@ __all__ = [
     "pull_task",
     "release_task",
     "resolve_task",
+    "retry_dead_letter",
     "send_heartbeat",
     "send_signal",
     "set_worker_status",
     "tool_result",
     "transition_task",
+    "validate_config",
 ]

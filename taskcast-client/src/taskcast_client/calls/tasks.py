@@ -103,6 +103,8 @@ def list_tasks(
     type: str | None = None,
     types: Iterable[str] | None = None,
     tags: Iterable[str] | None = None,
+    tags_any: Iterable[str] | None = None,
+    tags_none: Iterable[str] | None = None,
     created_after: int | None = None,
     created_before: int | None = None,
     limit: int | None = None,
@@ -110,10 +112,12 @@ def list_tasks(
 ) -> Call[TaskPage]:
     """One page of tasks, newest first; `iterate_tasks` walks over all pages.
 
-    ``type``, ``types``: types or patterns. ``tags`` must all be there. The ``created_…`` bounds (ms) are exclusive.
+    ``type``, ``types``: types or patterns. ``tags`` must all be there, one of ``tags_any``,
+    and none of ``tags_none``. The ``created_…`` bounds (ms) are exclusive.
     """
     query = {
         "status": joined(status), "type": type, "types": joined(types), "tags": joined(tags),
+        "tagsAny": joined(tags_any), "tagsNone": joined(tags_none),
         "createdAfter": created_after, "createdBefore": created_before, "limit": limit, "cursor": cursor,
     }  # fmt: skip
     return reading("/tasks", TaskPage, query)
