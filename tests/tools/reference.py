@@ -167,7 +167,7 @@ def sse() -> Iterator[str]:
         | `seriesSnapshot` | `true`: the data holds the whole series up to here; replace, do not append |
 
         Types that Taskcast writes itself begin with `taskcast:`. `taskcast:status` carries `{status, result?, error?}`,
-        `taskcast:gap` says that the store has lost something, and where.
+        `taskcast:gap` (without an id) says that a position cannot be honoured, and why; what follows begins anew.
         """)
     for path in ("/tasks/{taskId}/events", "/events"):
         yield f"## `GET {path}`\n"
@@ -325,8 +325,8 @@ def protocols() -> Iterator[str]:
     yield "# Contracts\n"
     yield "What a plugin implements: small Protocols in `taskcast_core.contracts`. The docstrings are the law; the"
     yield "[contract kit](../plugins/write-a-store.md) proves that a plugin keeps it.\n"
-    named = [(name, getattr(contracts, name)) for name in contracts.__all__]
-    classes = [(name, cls) for name, cls in named if inspect.isclass(cls)]
+    named: list[tuple[str, Any]] = [(name, getattr(contracts, name)) for name in contracts.__all__]
+    classes = [(name, cls) for name, cls in named if isinstance(cls, type)]
     for name, cls in (one for one in classes if getattr(one[1], "_is_protocol", False)):
         yield f"## {name}\n"
         bases = [base.__name__ for base in cls.__mro__[1:] if getattr(base, "_is_protocol", False)]
@@ -342,7 +342,7 @@ def protocols() -> Iterator[str]:
                 yield f"`{'async ' if inspect.iscoroutinefunction(function) else ''}{verb}{_signature(function)}`\n"
                 yield prose(function.__doc__) + "\n"
     yield "## Values\n"
-    for name, cls in (one for one in classes if attrs.has(one[1])):
+    for name, cls in (one for one in named if attrs.has(one[1])):
         yield f"### {name}\n"
         fields = ", ".join(f"{each.name}: {_written(each.type)}" for each in attrs.fields_dict(cls).values())
         yield f"`{name}({fields})`\n"
