@@ -1,4 +1,4 @@
-"""The browser page in a real browser: two tabs, a refresh in mid-stream, equal texts."""
+"""The browser page in a real browser: two tabs, a refresh and a cut in mid-stream, equal texts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from taskcast_core import TaskEngine
 from taskcast_server import create_taskcast_app
 from tests.examples.loading import EXAMPLES
 from tests.fixtures.browser import browser, needs_chromium
+from tests.fixtures.processes import HOST
+from tests.fixtures.proxy import FaultProxy
 from tests.server.app_server import memory_engine, serving
 
 WORDS = [f"word{n} " for n in range(60)]
@@ -48,13 +50,18 @@ async def shows(page: Page, text: str) -> None:
     await page.wait_for_function(wanted, arg=text, timeout=PATIENCE_MS)
 
 
-async def test_two_tabs_and_a_refresh_in_mid_stream() -> None:
-    async with memory_engine() as engine, site(engine) as url, browser() as chromium:
+async def test_two_tabs_a_refresh_and_a_cut_in_mid_stream() -> None:
+    async with (
+        memory_engine() as engine,
+        site(engine) as origin,
+        FaultProxy(HOST, int(origin.rpartition(":")[2])) as proxy,
+        browser() as chromium,
+    ):
         task = await engine.create_task(type="llm.chat")
         await engine.transition_task(task.id, "running")
         await say(engine, task.id, WORDS[:20])
 
-        address = f"{url}/browser.html?server=/api&task={task.id}"
+        address = f"http://{HOST}:{proxy.port}/browser.html?server=/api&task={task.id}"
         tabs = [await chromium.new_page(), await chromium.new_page()]
         await tabs[0].goto(address)
         await tabs[1].goto(f"{address}&by=fetch")
@@ -66,7 +73,12 @@ async def test_two_tabs_and_a_refresh_in_mid_stream() -> None:
             await shows(tab, "".join(WORDS[:40]))
 
         await tabs[0].reload()
-        await say(engine, task.id, WORDS[40:])
+        await say(engine, task.id, WORDS[40:50])
+        for tab in tabs:
+            await shows(tab, "".join(WORDS[:50]))
+
+        proxy.cut()
+        await say(engine, task.id, WORDS[50:])
         await engine.transition_task(task.id, "completed")
         for tab in tabs:
             ended = "document.getElementById('state').textContent === 'completed'"
