@@ -51,14 +51,15 @@ async def test_over_redis(case: Callable[[], Awaitable[None]]) -> None:
     await case()
 
 
-async def test_fifty_workers_race_for_a_thousand_tasks_on_three_nodes() -> None:
-    await queue.test_fifty_workers_race_for_a_thousand_tasks_on_three_nodes(Scale(full=False))
+@pytest.mark.timeout(3600 if FULL_SCALE else 120)
+async def test_fifty_workers_race_for_tasks_on_three_nodes(scale: Scale) -> None:
+    await queue.fifty_workers_race(scale(150, 1000))
 
 
 @pytest.mark.timeout(3600 if FULL_SCALE else 120)
 async def test_capacity_never_leaks_over_many_assignments_with_random_kills(scale: Scale) -> None:
-    await leases.capacity_never_leaks(scale(400, 20_000))
+    await leases.capacity_never_leaks(scale(120, 10_000))
 
 
 async def test_one_of_sixteen_claims_wins(scale: Scale) -> None:
-    await leases.test_one_of_sixteen_claims_wins_on_three_nodes(scale)
+    await leases.one_of_sixteen_claims_wins(scale(10, 1000))
