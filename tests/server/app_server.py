@@ -11,6 +11,7 @@ import httpx
 import uvicorn
 
 from taskcast_core import MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
+from taskcast_server.protocol import DirectProtocol
 from tests.fixtures.eventually import eventually
 
 
@@ -21,13 +22,15 @@ class _Quiet(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any, *, lifespan: Literal["auto", "on", "off"] = "on", ws: Any = "none") -> AsyncIterator[str]:
-    """Serve an ASGI application; its base URL."""
+async def serving(
+    app: Any, *, lifespan: Literal["auto", "on", "off"] = "on", ws: Any = "none", http: Any = DirectProtocol
+) -> AsyncIterator[str]:
+    """Serve an ASGI application, as `taskcast start` does; its base URL."""
     # With the protocol named, asyncio switches Nagle's algorithm off; else each reply takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, http="httptools", ws=ws, lifespan=lifespan, access_log=False, log_config=None,
+        app, http=http, ws=ws, lifespan=lifespan, access_log=False, log_config=None,
         timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = _Quiet(config)

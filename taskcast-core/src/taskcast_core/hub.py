@@ -71,6 +71,7 @@ class Channel:
     readers: set[Waiter] = field(factory=set)
     waiting: set[Waiter] = field(factory=set)
     steps: dict[object, object] = field(factory=dict)
+    shared: dict[int, tuple[object, object]] = field(factory=dict)
     making: dict[object, asyncio.Future[Any]] = field(factory=dict)
     folds: dict[int, asyncio.Future[Any]] = field(factory=dict)
     last_news: float = 0.0
@@ -90,10 +91,16 @@ class Channel:
         return self.status in TERMINAL and self.head >= self.rumour
 
     def remember(self, key: object, step: object) -> None:
-        """Keep what readers at one place share, until there is news."""
+        """Keep what readers at equal places share, until there is news."""
         while len(self.steps) >= _STEPS:
             del self.steps[next(iter(self.steps))]
         self.steps[key] = step
+
+    def share(self, place: object, step: object) -> None:
+        """Keep what readers at the very same place share, until there is news; the place is kept, so its id is too."""
+        while len(self.shared) >= _STEPS:
+            del self.shared[next(iter(self.shared))]
+        self.shared[id(place)] = place, step
 
 
 class Hub:
@@ -314,6 +321,7 @@ class Hub:
         channel.flush = None
         channel.last_flush = self._loop.time()
         channel.steps.clear()
+        channel.shared.clear()
         waiting, channel.waiting = channel.waiting, set()
         for reader in waiting:
             reader.wake()

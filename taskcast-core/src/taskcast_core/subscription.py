@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from attrs import evolve, frozen
 
@@ -54,12 +54,20 @@ class _Step:
     has_lost_series: bool = False
 
 
+class Taker(Protocol):
+    """Takes batches at the very moment of the news, while their reader waits."""
+
+    def take(self, batch: Batch) -> bool:
+        """Send the batch on, without waiting; False if that cannot be done now. Must not raise."""
+
+
 class Subscription:
     """An async iterator over a task's events; as an async context manager it frees its channel at once.
 
     Attributes:
         status: the terminal status, once the task has ended and everything was delivered. None: the stream was cut
         (closed, far too slow, task gone); resume with the last event's id.
+        taker: gets what is new whenever ``batches`` waits for news; what it does not take, ``batches`` yields.
     """
 
     def __init__(
@@ -75,6 +83,7 @@ class Subscription:
         self.filter = filter or SubscribeFilter()
         self.view = View.of(filter)
         self.status: TaskStatus | None = None
+        self.taker: Taker | None = None
         self.gap: GapReason | None = None
         self._max_lag = max_lag
         self._totals = self.filter.series_format == "accumulated"
@@ -125,8 +134,22 @@ class Subscription:
 
     def wake(self) -> None:
         """Let the reader look again; without news it is handed an empty batch."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and not (self.taker is not None and self._hand_over(self.taker)):
+            waiter.set_result(None)
+
+    def _hand_over(self, taker: Taker) -> bool:
+        """Have the taker send what is new; whether the reader can go on waiting."""
+        channel, place, last = self._channel, self._place, self._last
+        if channel is None or self._is_closed or (batch := self.poll()) is None:
+            return False
+        if not taker.take(batch):
+            self._place, self._last = place, last
+            return False
+        if self._place.after < channel.head or channel.is_ended or channel.is_lost:
+            return False
+        channel.waiting.add(self)
+        return True
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """The events (snapshots and gap notices among them) until the task has ended."""
@@ -178,6 +201,16 @@ class Subscription:
         channel, place = self._channel, self._place
         if channel is None or place.after >= channel.head or not self._is_live(channel, place):
             return None
+        known = channel.shared.get(id(place))
+        step = self._live_step(channel, place) if known is None else known[1]
+        if step is None:
+            return None
+        assert isinstance(step, _Step)
+        self._place, self._last = step.place, step.last
+        return step.batch
+
+    def _live_step(self, channel: Channel, place: _Place) -> object:
+        """The step from a place to the channel's head; None if the ring does not reach back so far."""
         key = (self.view, place.after, place.position)
         step = channel.steps.get(key)
         if step is None:
@@ -188,9 +221,8 @@ class Subscription:
             new = _Place(channel.head, place.position + len(deliveries))
             step = _Step(Batch(deliveries, new.after, new.position), new, channel.ring.newest)
             channel.remember(key, step)
-        assert isinstance(step, _Step)
-        self._place, self._last = step.place, step.last
-        return step.batch
+        channel.share(place, step)
+        return step
 
     def _is_live(self, channel: Channel, place: _Place) -> bool:
         """Whether nothing but what is published from now on matters to this reader."""

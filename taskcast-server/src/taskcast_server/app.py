@@ -24,6 +24,7 @@ from taskcast_server.auth.none import OpenAuthenticator
 from taskcast_server.auth.tickets import TicketOffice
 from taskcast_server.calls import Call
 from taskcast_server.dependencies import Check
+from taskcast_server.direct import direct_of
 from taskcast_server.errors import BrokenOff, ClientGone, HttpError, RouteNotFound, TooManyRequests
 from taskcast_server.failures import log_failure
 from taskcast_server.metrics import MetricsOptions, ServerMeters
@@ -104,6 +105,9 @@ class TaskcastApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http":
+            direct = direct_of(scope)
+            if direct is not None and not direct.is_right_behind(send):
+                scope = {**scope, "extensions": {}}
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -158,6 +162,9 @@ class TaskcastApp:
         headers = [*reply.headers, *call.reply_headers]
         if reply.status != 204:
             headers.append((b"content-length", b"%d" % len(reply.body)))
+        direct = direct_of(call.scope)
+        if direct is not None and direct.is_right_behind(call.send) and direct.reply(reply.status, headers, reply.body):
+            return reply.status
         await call.send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await call.send({"type": "http.response.body", "body": reply.body})
         return reply.status

@@ -22,6 +22,7 @@ from taskcast_core.plugins import Plugins
 from taskcast_server.app import TaskcastApp, assemble_app
 from taskcast_server.failures import FAILURES
 from taskcast_server.options import LimitOptions, ServerOptions
+from taskcast_server.protocol import DirectProtocol
 
 FINISH_S = 15
 """How long requests under way may take when the server stops."""
@@ -81,7 +82,7 @@ def _uvicorn_config(app: TaskcastApp, limits: LimitOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop" if _has_uvloop() else "asyncio",
-        http="httptools",
+        http=DirectProtocol,
         ws="websockets-sansio",
         lifespan="on",
         access_log=False,

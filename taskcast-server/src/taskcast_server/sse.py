@@ -23,6 +23,16 @@ def encode_batch(batch: Batch, *, wrap: bool) -> bytes:
     return chunk
 
 
+def encode_wrapped(batch: Batch) -> bytes:
+    """`encode_batch` with envelopes."""
+    return encode_batch(batch, wrap=True)
+
+
+def encode_bare(batch: Batch) -> bytes:
+    """`encode_batch` without."""
+    return encode_batch(batch, wrap=False)
+
+
 def encode_delivery(delivery: Delivery, *, wrap: bool) -> bytes:
     """One ``taskcast.event`` frame; a gap has no id that could become a reader's ``Last-Event-ID``."""
     entry, position, is_snapshot, is_gap = delivery

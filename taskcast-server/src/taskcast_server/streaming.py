@@ -2,6 +2,8 @@
 
 Per connection there is the task that the HTTP server made, which writes, and one that waits for the client to leave.
 Back-pressure is ``await send``: a reader that does not read is only its cursor, and closed if that lasts too long.
+Where the server can be gone around, news are written at the moment that they come, without waking any task; only what
+the transport has no room for is left to the task, which waits. See `taskcast_server.direct`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from contextlib import aclosing
 from typing import Any, Literal, Protocol
 
 from taskcast_core.deliveries import Batch
+from taskcast_server.direct import Direct, in_chunks
 from taskcast_server.errors import BrokenOff, ClientGone
 from taskcast_server.sse import HEARTBEAT, HELLO, done_frame, farewell
 from taskcast_server.wheel import Wheel
@@ -25,6 +28,7 @@ STALLED_S = 300.0
 GRACE_S = 5.0
 """How long a stream that has been told to end may be stuck in writing."""
 _RETRY_MS = (500, 5000)
+_FRAMED_HEARTBEAT = in_chunks(HEARTBEAT)
 
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -56,7 +60,10 @@ class EventStream:
         wheel: Wheel,
         receive: Receive,
         send: Send,
+        direct: Direct | None = None,
     ) -> None:
+        """``direct``: the way around ``send``, where there is one."""
+        self._direct = direct
         self._source, self._encode, self._wheel = source, encode, wheel
         self._receive, self._send = receive, send
         self._ended: Literal["", "expired", "dismissed", "stalled"] = ""
@@ -82,9 +89,13 @@ class EventStream:
         headers = [*HEADERS, *headers]
         if http_version.startswith("1"):
             headers.append((b"connection", b"keep-alive"))
-        watcher = loop.create_task(self._watch())
+        watcher = loop.create_task(self._watch()) if self._direct is None else None
         self._wheel.add(self, None if lives_for_s is None else loop.time() + max(0.0, lives_for_s))
         try:
+            if self._direct is not None:
+                self._direct.leaving.append(self._source.close)
+                if self._direct.is_gone:
+                    raise ClientGone
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
             await self._write(HELLO)
             await self._pump()
@@ -99,7 +110,10 @@ class EventStream:
         finally:
             self._wheel.remove(self)
             self._source.close()
-            watcher.cancel()
+            if watcher is not None:
+                watcher.cancel()
+            if self._direct is not None:
+                self._direct.leaving.remove(self._source.close)
 
     async def _pump(self) -> None:
         last = b""
@@ -122,6 +136,20 @@ class EventStream:
             last = farewell(random.randint(*_RETRY_MS))
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
+    def take(self, batch: Batch) -> bool:
+        """See Taker: what is new goes right into the transport, unless that is full."""
+        if not batch.deliveries:
+            return True
+        framed = batch.memo.get(self._encode)
+        if framed is None:
+            try:
+                chunk = self._encode(batch)
+            except Exception:  # noqa: BLE001 - it is raised again in our own task, where it can be told
+                return False
+            assert isinstance(chunk, bytes)
+            framed = batch.memo[self._encode] = in_chunks(chunk)
+        return self._direct is not None and self._direct.push(framed)
+
     async def _write(self, chunk: bytes) -> None:
         self._writing_since = asyncio.get_running_loop().time()
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -140,6 +168,8 @@ class EventStream:
     def beat(self) -> None:
         """A heartbeat is due, unless the stream is writing anyway."""
         if self._writing_since is None:
+            if self._direct is not None and self._direct.push(_FRAMED_HEARTBEAT):
+                return
             self._is_beat_due = True
             self._source.wake()
         elif asyncio.get_running_loop().time() - self._writing_since > STALLED_S:

@@ -14,12 +14,13 @@ from taskcast_core.ids import new_ulid
 from taskcast_core.models import SubscribeFilter
 from taskcast_server.auth.none import OPEN_NAME
 from taskcast_server.calls import Call
+from taskcast_server.direct import direct_of
 from taskcast_server.errors import ShuttingDown
 from taskcast_server.requests import comma_list, read_filter
 from taskcast_server.responses import Reply, json_reply
 from taskcast_server.routes.documents import INTEGER, LEVELS, SINCE, STREAM, TYPES, record
 from taskcast_server.routing import Doc, Parameter, Route
-from taskcast_server.sse import encode_batch
+from taskcast_server.sse import encode_bare, encode_batch, encode_wrapped
 from taskcast_server.streaming import EventStream
 
 _REMEMBERED_TASKS = 10_000
@@ -37,12 +38,13 @@ async def subscribe(call: Call) -> None:
         await _link_creator(call)
         stack.enter_context(_observed(call))
         call.note, call.is_long = "subscriber connected", True
-
-        def encode(batch: Batch) -> bytes:
-            return encode_batch(batch, wrap=wanted.wrap)
-
         _measure_resume(call, wanted)
-        await _run(call, EventStream(subscription, encode, call.services.wheel, call.receive, call.send))
+        encode = encode_wrapped if wanted.wrap else encode_bare
+        direct = direct_of(call.scope)
+        stream = EventStream(subscription, encode, call.services.wheel, call.receive, call.send, direct)
+        if direct is not None:
+            subscription.taker = stream
+        await _run(call, stream)
 
 
 async def subscribe_all(call: Call) -> None:

@@ -1,0 +1,143 @@
+"""Around ASGI or through it: readers see the same, and no more is buffered for them."""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+import httpx
+import pytest
+
+from taskcast_core import TaskEngine
+from taskcast_server.app import create_taskcast_app
+from taskcast_server.direct import Direct
+from taskcast_server.options import CorsOptions
+from taskcast_server.protocol import DirectProtocol
+from tests.fixtures.eventually import eventually
+from tests.server.app_server import client, following, memory_engine, serving
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[TaskEngine]:
+    async with memory_engine() as engine:
+        await engine.create_task(id="t")
+        await engine.transition_task("t", "running")
+        yield engine
+
+
+@pytest.fixture
+def pushed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What went around ASGI's messages."""
+    seen: list[bytes] = []
+    push = Direct.push
+
+    def noted(direct: Direct, framed: bytes) -> bool:
+        is_sent = push(direct, framed)
+        if is_sent:
+            seen.append(framed)
+        return is_sent
+
+    monkeypatch.setattr(Direct, "push", noted)
+    return seen
+
+
+class Wrapped:
+    """A middleware that looks at every message that is sent."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.bodies = b""
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            self.bodies += message.get("body", b"")
+            await send(message)
+
+        await self._app(scope, receive, watched)
+
+
+@pytest.mark.parametrize("way", ["direct", "plain", "wrapped"])
+async def test_readers_see_the_same_on_every_way(engine: TaskEngine, pushed: list[bytes], way: str) -> None:
+    app: Any = create_taskcast_app(engine=engine)
+    wrapped = Wrapped(app)
+    given = wrapped if way == "wrapped" else app
+    protocol = "httptools" if way == "plain" else DirectProtocol
+    async with serving(given, http=protocol) as url, client(url) as http:  # noqa: SIM117 - the stream ends first
+        async with following(http, "/tasks/t/events", params={"types": "x.*"}) as frames:
+            await eventually(lambda: engine.hub.subscribers("t") == 1)
+            reply = await http.post("/tasks/t/events", json={"type": "x.a", "level": "info", "data": "ä"})
+            assert reply.status_code == 201
+            assert reply.json()["data"] == "ä"
+            assert (await frames.next() or {})["json"]["data"] == "ä"
+            await http.post("/tasks/t/events", json={"type": "hidden", "level": "info", "data": 1})
+            await http.post("/tasks/t/events", json=[{"type": "x.b", "level": "info", "data": n} for n in range(3)])
+            assert [(await frames.next() or {})["json"]["filteredIndex"] for _ in range(3)] == [1, 2, 3]
+            await http.patch("/tasks/t/status", json={"status": "completed"})
+            assert (await frames.next() or {})["event"] == "taskcast.done"
+            assert await frames.next() is None
+    assert bool(pushed) == (way == "direct")
+    assert (b"taskcast.done" in wrapped.bodies) == (way == "wrapped")
+
+
+async def test_a_reader_who_takes_nothing_is_only_its_cursor(engine: TaskEngine, pushed: list[bytes]) -> None:
+    async with serving(create_taskcast_app(engine=engine)) as url:
+        reader, writer = await _open(url, b"GET /tasks/t/events?types=x HTTP/1.1\r\nhost: x\r\n\r\n", window=4096)
+        await eventually(lambda: engine.hub.subscribers("t") == 1)
+        count, size = 300, 50_000
+        for number in range(count):
+            await engine.publish_event("t", type="x", data={"n": number, "pad": "x" * size})
+            await asyncio.sleep(0)
+        assert sum(map(len, pushed)) < 100 * size  # the rest is in the log, not in the transport
+        numbers: list[int] = []
+        text = b""
+        while len(numbers) < count:
+            text += await asyncio.wait_for(reader.read(1 << 20), 20)
+            found = list(re.finditer(rb'"data":\{"n":(\d+)', text))
+            numbers += [int(each[1]) for each in found]
+            text = text[found[-1].end() :] if found else text[-100:]
+        assert numbers == list(range(count))
+        writer.close()
+        await eventually(lambda: engine.hub.subscribers("t") == 0)
+
+
+async def test_a_reader_who_has_sent_another_request_still_leaves(engine: TaskEngine) -> None:
+    async with serving(create_taskcast_app(engine=engine)) as url:
+        request = b"GET /tasks/t/events HTTP/1.1\r\nhost: x\r\n\r\n"
+        _, writer = await _open(url, request)
+        await eventually(lambda: engine.hub.subscribers("t") == 1)
+        writer.write(request)
+        await writer.drain()
+        writer.close()
+
+        async def is_gone() -> bool:
+            # The server reads nothing more from this line; that it is dead shows when something is written.
+            await engine.publish_event("t", type="x")
+            return engine.hub.subscribers("t") == 0
+
+        await eventually(is_gone)
+
+
+async def test_other_origins_get_their_headers(engine: TaskEngine) -> None:
+    app = create_taskcast_app(engine=engine, cors=CorsOptions(origins=("https://a.example",)))
+    async with serving(app) as url, client(url, headers={"origin": "https://a.example"}) as http:
+        reply = await http.post("/tasks/t/events", json={"type": "x", "level": "info"})
+        assert reply.headers["access-control-allow-origin"] == "https://a.example"
+        assert (await http.head("/health")).content == b""
+
+
+async def _open(url: str, request: bytes, window: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    target = httpx.URL(url)
+    line = socket.socket()
+    if window:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    line.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(line, (target.host, target.port))
+    reader, writer = await asyncio.open_connection(sock=line, limit=1 << 16)
+    writer.write(request)
+    await writer.drain()
+    return reader, writer
