@@ -496,7 +496,7 @@ async def test_a_crash_at_any_await_strands_nothing_beyond_the_lease(verb: str) 
 async def test_capacity_never_leaks_over_many_assignments_with_random_kills(
     scale: Scale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskcast_core.workers.roster.FORGET_MS", 2_000)  # so that the dead do not pile up
+    monkeypatch.setattr("taskcast_core.workers.roster.FORGET_MS", 15_000)  # so that the dead do not pile up
     await capacity_never_leaks(scale(2_000, 100_000))
 
 
