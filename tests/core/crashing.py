@@ -24,8 +24,8 @@ from tests.fixtures.eventually import eventually
 
 LEASE_MS = 60
 IN_BACKGROUND = EngineSettings(
-    archive=ArchiveSettings(keep_last=5, keep_hot=8, lease_ms=LEASE_MS),
-    follower=FollowerSettings(lease_ms=LEASE_MS, poll_s=0.01, page=7, turn=2),
+    archive=ArchiveSettings(page=7, keep_last=5, keep_hot=8, lease_ms=LEASE_MS),
+    follower=FollowerSettings(lease_ms=LEASE_MS, poll_s=0.01, turn=2),
 )
 BY_HAND = evolve(IN_BACKGROUND, background=False)
 """Nothing happens but what the test asks for: the calls are the same ones every time."""

@@ -298,8 +298,8 @@ async def test_a_rewound_log_that_only_got_an_older_record_gives_way(tiers: Tier
 
 WINDOW = evolve(
     SETTINGS,
-    archive=ArchiveSettings(keep_last=20, keep_hot=20),
-    follower=FollowerSettings(lease_ms=1_000, poll_s=0.02, page=10, turn=3),
+    archive=ArchiveSettings(page=10, keep_last=20, keep_hot=20),
+    follower=FollowerSettings(lease_ms=1_000, poll_s=0.02, turn=3),
 )
 
 

@@ -14,7 +14,7 @@ from taskcast_core.settings import EngineSettings
 from tests.fixtures.eventually import eventually
 
 SETTINGS = EngineSettings(
-    archive=ArchiveSettings(keep_last=3), follower=FollowerSettings(lease_ms=1_000, poll_s=0.1, page=50)
+    archive=ArchiveSettings(page=50, keep_last=3), follower=FollowerSettings(lease_ms=1_000, poll_s=0.1)
 )
 
 FILTERS: list[dict[str, Any]] = [

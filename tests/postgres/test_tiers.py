@@ -195,8 +195,8 @@ async def test_a_rewound_redis_gives_way_to_the_archive(
 
 WINDOW = evolve(
     SETTINGS,
-    archive=ArchiveSettings(keep_last=20, keep_hot=40),
-    follower=FollowerSettings(lease_ms=1_000, poll_s=0.02, page=10, turn=3),
+    archive=ArchiveSettings(page=10, keep_last=20, keep_hot=40),
+    follower=FollowerSettings(lease_ms=1_000, poll_s=0.02, turn=3),
 )
 
 
@@ -277,7 +277,7 @@ async def test_postgres_is_away_under_load(
         during = await publish_for(seconds)
         lag = await engine.archive_lag()
         assert lag is not None and lag.lanes == len(tasks), "the lag shows"
-        assert lag.events >= len(during) - len(tasks) * SETTINGS.follower.page and lag.oldest_ms > seconds * 500
+        assert lag.events >= len(during) - len(tasks) * SETTINGS.archive.page and lag.oldest_ms > seconds * 500
         assert not tiers.cold.health.is_healthy
         await asyncio.to_thread(own_postgres_server.start)
         for task_id in tasks:

@@ -42,12 +42,14 @@ class ArchiveSettings:
     """Bounds of archiving and restoring.
 
     Attributes:
+        page: items of a log that are archived at once, at most.
         keep_last: so many of a task's newest items come back to the hot store with it.
         keep_hot: about so many of the newest archived entries of every task stay in the hot store; None: all of them.
         lease_ms: how long one restore may take. patience_s: how long a caller waits for somebody else's restore.
     """
 
-    keep_last: int = 1000
+    page: int = 1_000
+    keep_last: int = 1_000
     keep_hot: int | None = 10_000
     lease_ms: int = 30_000
     patience_s: float = 10.0

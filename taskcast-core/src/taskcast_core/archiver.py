@@ -63,8 +63,7 @@ class Archiver:
         if stored is None:
             return Progress(last)
         await self._shed(dirty, stored)
-        states = (await self._log.series(dirty.task_id, epoch=dirty.epoch)).states
-        series = tuple(SeriesCopy(name, state) for name, state in states.items() if state.last_index <= last)
+        series = await self._series(dirty, last) if any(isinstance(item, Hole) for item in items) else ()
         batch = ArchiveBatch(dirty.task_id, stored.record, stored.rev, stored.segments, tuple(items), series)
         try:
             mark = await self._write(batch)
@@ -74,6 +73,11 @@ class Archiver:
         except StorageIntegrityError as error:
             return await self._reconcile(dirty, error)
         return Progress(last)
+
+    async def _series(self, dirty: Dirty, last: int) -> tuple[SeriesCopy, ...]:
+        """The series as far as ``last``; what entries that are there do to them, the long-term store finds out."""
+        states = (await self._log.series(dirty.task_id, epoch=dirty.epoch)).states
+        return tuple(SeriesCopy(name, state) for name, state in states.items() if state.last_index <= last)
 
     async def _shed(self, dirty: Dirty, stored: Stored) -> None:
         """Keep the hot log short; what the lanes have not passed for good stays (a lane's place is kept by ``ack``)."""

@@ -155,7 +155,10 @@ class TaskEngine:
             handler.attach(self)
 
     def _follower(self, handler: Handler) -> Follower:
-        return Follower(self.store, self.reader, self.store, handler, self._owner, self.settings.follower)
+        settings = self.settings.follower
+        if handler.kind == "archive":
+            settings = evolve(settings, page=self.settings.archive.page)
+        return Follower(self.store, self.reader, self.store, handler, self._owner, settings)
 
     # ── Life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
