@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 
 from taskcast_core.contracts.broadcast import Bell, Broadcast
 from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, Record, Stored, TaskLog
 from taskcast_core.errors import Conflict, GuardFailed, NotHot, StaleAssignment, TaskNotFound
 from taskcast_core.hub import Hub
 from taskcast_core.instruments import NONE, Instruments
+from taskcast_core.meters import PENDING
 from taskcast_core.observers import Observers
 
 TRIES = 16
@@ -46,10 +47,10 @@ class Commits:
             return await self._create(record, key)
 
     async def _create(self, record: Record, key: Key | None) -> Committed:
-        began = time.perf_counter()
+        began = perf_counter()
         committed = await self._log.create(record, key)
         if not committed.replayed:
-            self._measure(committed, began)
+            self._measure(committed, perf_counter() - began)
             self.announce(committed)
         return committed
 
@@ -68,7 +69,7 @@ class Commits:
 
     async def _commit(self, task_id: str, change: Change) -> Committed:
         for _ in range(TRIES):
-            began = time.perf_counter()
+            began = perf_counter()
             try:
                 committed = await self._log.commit(task_id, change)
             except NotHot:
@@ -80,7 +81,7 @@ class Commits:
                     raise StaleAssignment(task_id, change.guard.assignment_id or "") from None
                 raise
             if not committed.replayed:
-                self._measure(committed, began)
+                self._measure(committed, perf_counter() - began)
                 self.announce(committed)
             return committed
         raise Conflict(f"task {task_id} went cold again and again")
@@ -127,13 +128,15 @@ class Commits:
                 break
         raise TaskNotFound(task_id)
 
-    def _measure(self, committed: Committed, began: float) -> None:
+    def _measure(self, committed: Committed, took_s: float) -> None:
         meters = self._meters
         if meters is not None:
-            meters.commit_s.add(time.perf_counter() - began)
-            if count := len(committed.entries):
-                meters.events += count
-                meters.batch.add(count)
+            pending = meters.commit_s.pending
+            pending.append(took_s)
+            if committed.entries:
+                meters.batch.pending.append(len(committed.entries))
+            if len(pending) >= PENDING:
+                meters.settle()
 
     def announce(self, committed: Committed) -> None:
         """Ring for a commit; cheap, and never fails it."""

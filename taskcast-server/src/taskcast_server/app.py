@@ -28,6 +28,7 @@ from taskcast_server.direct import direct_of
 from taskcast_server.errors import BrokenOff, ClientGone, HttpError, RouteNotFound, TooManyRequests
 from taskcast_server.failures import log_failure
 from taskcast_server.metrics import MetricsOptions, ServerMeters
+from taskcast_server.metrics.meters import LONG
 from taskcast_server.options import CorsOptions, LimitOptions
 from taskcast_server.request_log import log_refused, request_line
 from taskcast_server.responses import Reply, error_reply, internal_error
@@ -130,7 +131,7 @@ class TaskcastApp:
                 span.answered(status)
         took_s = time.perf_counter() - began
         if self._meters is not None:
-            self._meters.answered(call.route, scope["method"], status, None if call.is_long else took_s)
+            self._meters.answered(call.route, scope["method"], status, LONG if call.is_long else took_s)
         if 400 <= status < 500:
             log_refused(call, status, took_s)
         if self._on_request is not None:
@@ -227,7 +228,7 @@ class TaskcastApp:
             if status is not None and not call.is_answered:
                 call.is_answered = True
                 if self._meters is not None:
-                    self._meters.answered(call.route, "GET", status, None)
+                    self._meters.answered(call.route, "GET", status, LONG)
             await send(message)
 
         if self.services.tracer is None:

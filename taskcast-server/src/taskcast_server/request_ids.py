@@ -12,7 +12,7 @@ current: ContextVar[str | None] = ContextVar("taskcast_request_id", default=None
 """The id of the request that this coroutine works for."""
 
 _SENSIBLE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
-_PROCESS = os.urandom(5).hex()
+_PROCESS = os.urandom(5).hex().encode()
 _numbers = count(1)
 
 
@@ -21,4 +21,4 @@ def request_id(headers: list[tuple[bytes, bytes]]) -> bytes:
     for name, value in headers:
         if name == HEADER and _SENSIBLE(value):
             return value
-    return b"%b-%x" % (_PROCESS.encode(), next(_numbers))
+    return b"%b-%x" % (_PROCESS, next(_numbers))
