@@ -14,6 +14,7 @@ from taskcast_core.builtin.memory_store import MemoryShortTermStore
 from taskcast_core.engine import EngineSettings
 from taskcast_core.workers import WorkerSettings
 from taskcast_server.app import create_taskcast_app
+from tests.fixtures.eventually import DEADLINE_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
 
@@ -50,17 +51,31 @@ async def test_a_task_is_produced_and_read(client: TaskcastClient) -> None:
 
 async def test_a_job_queue_in_a_few_lines(client: TaskcastClient) -> None:
     worker = TaskcastWorker(client)
+    now = most = 0
+    four = asyncio.Event()
 
     @worker.task("square", capacity=4)
     async def square(task: TaskRun) -> dict[str, int]:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await task.progress(1, 1)
+        if now == 4:
+            four.set()
+        await four.wait()
+        now -= 1
         return {"is": task.params["n"] ** 2}
 
     running = asyncio.create_task(worker.run())
     jobs = [await client.create_task(type="square", params={"n": n}, assign_mode="pull") for n in range(20)]
-    results = [(await client.wait(job.id)).result for job in jobs]
+    async with asyncio.timeout(DEADLINE_S):
+        results = [(await client.wait(job.id)).result for job in jobs]
     worker.stop()
     await running
     assert results == [{"is": n**2} for n in range(20)]
+    assert most == 4
+    replay = [event.data async for event in client.subscribe(jobs[7].id, types=["task.progress"])]
+    assert replay == [{"done": 1, "total": 1}]
 
 
 async def test_a_tool_call_and_its_answer(client: TaskcastClient) -> None:
@@ -68,7 +83,7 @@ async def test_a_tool_call_and_its_answer(client: TaskcastClient) -> None:
         calling = [asyncio.create_task(task.call_tool("add", n, call_id=f"c{n}")) for n in range(3)]
         for n in (2, 0, 1):
             await client.tool_result(task.id, f"c{n}", n + 1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             assert await asyncio.gather(*calling) == [1, 2, 3]
 
 
@@ -88,7 +103,7 @@ async def test_a_silent_application_is_given_up() -> None:
     async with in_process(silent, lifespan=False) as client:
         client.connection._timeout_s = 0.05
         with pytest.raises(errors.ConnectionFailed):
-            await asyncio.wait_for(client.resolve_task("t"), 5)
+            await asyncio.wait_for(client.resolve_task("t"), DEADLINE_S)
 
 
 async def test_an_application_that_cannot_start() -> None:

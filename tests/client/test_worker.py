@@ -138,6 +138,24 @@ async def test_what_a_handler_raises_fails_its_task_alone(client: TaskcastClient
         assert (await ended(client, good.id)).status == "completed"
 
 
+async def test_a_task_that_failed_is_tried_again(client: TaskcastClient, kind: str) -> None:
+    worker = TaskcastWorker(client)
+    attempts: list[int | None] = []
+
+    @worker.task(kind)
+    async def work(task: TaskRun) -> dict[str, int]:
+        attempts.append(task.task.attempt)
+        if len(attempts) < 3:
+            raise LookupError("not yet")
+        return {"attempts": len(attempts)}
+
+    async with at_work(worker):
+        policy = {"attempts": 3, "backoff": "fixed", "delayMs": 10}
+        task = await client.create_task(type=kind, assign_mode="pull", retry=policy)
+        assert (await ended(client, task.id)).result == {"attempts": 3}
+    assert attempts == [1, 2, 3]
+
+
 async def test_cancelling_a_task_cancels_its_handler(client: TaskcastClient, via: Via, kind: str) -> None:
     worker = TaskcastWorker(client, via=via)
     story: list[str] = []

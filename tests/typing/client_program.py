@@ -25,6 +25,7 @@ from taskcast_client import (
     TaskStream,
     TextStream,
     ToolFailed,
+    track,
 )
 from taskcast_client.errors import ClientError, TaskNotFound
 from taskcast_client.models import BatchItem, ImportResult, Published, TaskPage, TaskStatus, Ticket, Worker
@@ -128,6 +129,11 @@ def blocking() -> None:
                 assert_type(word, str)
             assert_type(task.call_tool("add", [1, 2]), Any)
         assert_type(client.tool_result("t", "c", 3), Event)
+
+
+def script(pages: list[int]) -> None:
+    for page in track(pages, message="reading"):
+        assert_type(page, int)
 
 
 def work(client: TaskcastServerClient) -> TaskcastWorker:

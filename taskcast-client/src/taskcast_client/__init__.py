@@ -13,9 +13,11 @@ from taskcast_client.errors import (
 from taskcast_client.models import Cursor, Envelope, Event, EventInput, Signal, Task, TaskArchive, TaskInput, Worker
 from taskcast_client.producer import TaskRun, TextWriter
 from taskcast_client.retries import RetryPolicy
+from taskcast_client.scripts import track
 from taskcast_client.sending import Coalescing
 from taskcast_client.stream import Subscription, TaskStream, TextStream
-from taskcast_client.sync import SyncTaskcastClient, SyncTaskRun
+from taskcast_client.sync import SyncTaskcastClient
+from taskcast_client.sync_run import SyncTaskRun
 from taskcast_client.worker import TaskcastWorker
 
 __all__ = [
@@ -47,4 +49,5 @@ __all__ = [
     "Token",
     "ToolFailed",
     "Worker",
+    "track",
 ]

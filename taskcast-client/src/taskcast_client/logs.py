@@ -7,7 +7,7 @@ from typing import Any
 
 from taskcast_client.errors import ClientError
 from taskcast_client.models import Level
-from taskcast_client.sync import SyncTaskRun
+from taskcast_client.sync_run import SyncTaskRun
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PLAIN = (str, int, float, bool, type(None))

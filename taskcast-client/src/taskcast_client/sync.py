@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -21,36 +21,17 @@ from taskcast_client.models import (
     JsonObject,
     Level,
     SeriesFormat,
-    SeriesMode,
     Task,
     TaskStatus,
 )
-from taskcast_client.producer import TEXT_TYPE, TaskRun, TextWriter
 from taskcast_client.retries import RetryPolicy
 from taskcast_client.sending import Coalescing
 from taskcast_client.stream import GIVE_UP_AFTER_S, SILENCE_S, TaskStream, TextStream
+from taskcast_client.sync_run import SyncTaskRun
 from taskcast_client.verbs import Verbs
 
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class Runner(Protocol):
-    """Runs coroutines on an event loop, for a caller that is not on it."""
-
-    def run(self, work: Coroutine[Any, Any, R]) -> R:
-        """Run to the end, and wait for it."""
-
-
-class RunningLoop:
-    """A loop that runs already, on another thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def run(self, work: Coroutine[Any, Any, R]) -> R:
-        """Run a coroutine there, and wait for it here."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 class _Loop:
@@ -67,12 +48,16 @@ class _Loop:
         if self.is_stopped or threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("the client has been closed" if self.is_stopped else "this would wait for itself")
-        future: Future[R] = asyncio.run_coroutine_threadsafe(work, self._started())
+        future = self.start(work)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
+        """Run a coroutine there."""
+        return asyncio.run_coroutine_threadsafe(work, self._started())
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -302,120 +287,6 @@ class SyncTextStream(_SyncIterator[str]):
     def status(self) -> str | None:
         """How the task stands; at the end its terminal status."""
         return self._stream.status
-
-
-class SyncTaskRun:
-    """`TaskRun`, blocking; nothing but entering, leaving, ``flush`` and ``call_tool`` waits for the network."""
-
-    def __init__(self, loop: Runner, run: TaskRun) -> None:
-        self._loop, self._run = loop, run
-
-    @property
-    def id(self) -> str:
-        """The task's id; known once the block has been entered."""
-        return self._run.id
-
-    @property
-    def task(self) -> Task:
-        """The task as the server last described it to this run."""
-        return self._run.task
-
-    @property
-    def params(self) -> JsonObject:
-        """What the task was created with."""
-        return self._run.params
-
-    @property
-    def result(self) -> JsonObject | None:
-        """What the task is completed with when the block ends well."""
-        return self._run.result
-
-    @result.setter
-    def result(self, value: JsonObject | None) -> None:
-        self._run.result = value
-
-    def __enter__(self) -> Self:
-        self._loop.run(self._run.__aenter__())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.run(self._run.__aexit__(kind, error, trace))
-
-    def emit(
-        self,
-        type: str,
-        data: Any = None,
-        *,
-        level: Level = "info",
-        series_id: str | None = None,
-        series_mode: SeriesMode | None = None,
-        series_acc_field: str | None = None,
-    ) -> None:
-        """Have an event published; see `TaskRun.emit`."""
-        self._loop.run(
-            self._run.emit(
-                type,
-                data,
-                level=level,
-                series_id=series_id,
-                series_mode=series_mode,
-                series_acc_field=series_acc_field,
-            )
-        )
-
-    def call_tool(
-        self,
-        name: str,
-        arguments: Any = None,
-        *,
-        call_id: str | None = None,
-        message_id: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Any:
-        """Call a tool that somebody who follows the task has, and wait for its answer; see `TaskRun.call_tool`."""
-        return self._loop.run(
-            self._run.call_tool(name, arguments, call_id=call_id, message_id=message_id, timeout_s=timeout_s)
-        )
-
-    def flush(self) -> None:
-        """Return when the server has all events so far."""
-        self._loop.run(self._run.flush())
-
-    def text(self, series: str = "response", *, type: str = TEXT_TYPE) -> SyncTextWriter:
-        """A text that readers see grow."""
-        return SyncTextWriter(self._loop, self._run.text(series, type=type))
-
-    def progress(
-        self, done: float, total: float | None = None, message: str | None = None, *, series: str = "progress"
-    ) -> None:
-        """How far the task is; only the newest value is kept."""
-        self._loop.run(self._run.progress(done, total, message, series=series))
-
-    def log(self, message: str, level: Level = "info", **fields: Any) -> None:
-        """A line of log, with fields of your own."""
-        self._loop.run(self._run.log(message, level, **fields))
-
-    def track(self, items: Iterable[T], total: int | None = None, message: str | None = None) -> Iterator[T]:
-        """The items, one by one, with progress after each: ``for page in task.track(pages):``."""
-        if total is None and isinstance(items, Sized):
-            total = len(items)
-        self.progress(0, total, message)
-        for done, item in enumerate(items, start=1):
-            yield item
-            self.progress(done, total, message)
-
-
-class SyncTextWriter:
-    """`TextWriter`, blocking."""
-
-    def __init__(self, loop: Runner, writer: TextWriter) -> None:
-        self._loop, self._writer = loop, writer
-
-    def write(self, text: str) -> None:
-        """Continue the text."""
-        self._loop.run(self._writer.write(text))
 
 
 async def _made(make: Callable[[], R]) -> R:

@@ -40,7 +40,7 @@ from taskcast_client.errors import (
 from taskcast_client.models import JsonObject, Task
 from taskcast_client.producer import TaskRun
 from taskcast_client.retries import RetryPolicy
-from taskcast_client.sync import RunningLoop, SyncTaskRun
+from taskcast_client.sync_run import RunningLoop, SyncTaskRun
 
 _log = logging.getLogger(__name__)
 
