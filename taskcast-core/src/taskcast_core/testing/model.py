@@ -150,7 +150,7 @@ class ModelLog:
         standing = {name: state for name, state in self.series.items() if name not in cut}
         self.lines, self.gone, self.series = [], set(), {}
         self.append([line.entry for line in lines], [line.given for line in lines])
-        self.gone = gone
+        self.lines, self.gone = lines, gone  # as they were noted: a series may have begun anew since
         self.series = {name: state for name, state in self.series.items() if name in alive and name not in standing}
         self.series.update(standing)
 
