@@ -3,6 +3,7 @@
 Everyday runs use the one on memory, and `test_stores` tries the others; full runs try everything on every store.
 """
 
+import shlex
 import signal
 import sys
 import urllib.error
@@ -62,11 +63,15 @@ trustedServices:
 """
 
 
-class TaskcastServer(Server):
-    """`taskcast start` with a configuration of its own."""
+OURS = f"{Path(sys.executable).with_name('taskcast')} start -c {{config}} -p {{port}}"
 
-    def __init__(self, directory: Path, config: str) -> None:
+
+class TaskcastServer(Server):
+    """A server with a configuration of its own. ``launch``: how, as the conformance suite says it; `taskcast start`."""
+
+    def __init__(self, directory: Path, config: str, launch: str = OURS) -> None:
         super().__init__(directory)
+        self._command = launch
         (directory / "taskcast.config.yaml").write_text(config)
 
     @property
@@ -74,10 +79,9 @@ class TaskcastServer(Server):
         return f"http://{HOST}:{self.port}"
 
     def _launch(self) -> GuardedProcess:
-        program = Path(sys.executable).with_name("taskcast")
-        config = self.directory / "taskcast.config.yaml"
+        places = {"config": str(self.directory / "taskcast.config.yaml"), "port": str(self.port)}
         return GuardedProcess(
-            [program, "start", "-c", config, "-p", str(self.port)],
+            [part.format(**places) for part in shlex.split(self._command)],
             log=self.directory / "taskcast.log",
             stop_signal=signal.SIGTERM,
         )
@@ -91,9 +95,9 @@ class TaskcastServer(Server):
 
 
 @contextmanager
-def running(config: str) -> Iterator[TaskcastServer]:
+def running(config: str, launch: str = OURS) -> Iterator[TaskcastServer]:
     with private_directory("taskcast-client-") as directory:
-        server = TaskcastServer(directory, config)
+        server = TaskcastServer(directory, config, launch)
         try:
             server.start()
             yield server

@@ -101,6 +101,22 @@ async def check_cut(reader: TaskcastClient, proxy: CuttingProxy, cut: Cut, first
     assert stream.status == "completed"
 
 
+async def test_position_and_status_are_those_of_what_was_given(client: TaskcastClient) -> None:
+    """More has arrived already than was given: a reader that stops here has not seen it."""
+    task_id = await told_task(client)
+    first = (await client.get_history(task_id))[0].id
+    whole = client.subscribe(task_id, since=first)
+    given = [(event.event_id, whole.last_event_id, whole.status) async for event in whole]
+    ids = [event_id for event_id, _, _ in given]
+    assert given == [(event_id, event_id, None) for event_id in ids[:-1]] + [(ids[-1], ids[-1], "completed")]
+    for n in range(len(ids)):
+        async with client.subscribe(task_id, since=first) as stream:
+            for _ in range(n + 1):
+                await anext(stream)
+        rest = await collect(client.subscribe(task_id, since=stream.last_event_id))
+        assert [event.event_id for event in rest] == ids[n + 1 :]
+
+
 @pytest.mark.parametrize("abruptly", [False, True])
 async def test_cut_at_every_frame_and_inside_of_each(
     client: TaskcastClient, server: TaskcastServer, abruptly: bool

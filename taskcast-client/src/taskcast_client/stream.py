@@ -67,6 +67,7 @@ class TaskStream:
         self._connection, self._silence_s, self._give_up_after_s = connection, silence_s, give_up_after_s
         self._position = Position(wanted)
         self._status: str | None = None
+        self._last_given: str | None = None
         self._connections = 0
         self._events: deque[Envelope] = deque()
         self._bytes: ByteStream | None = None
@@ -78,7 +79,7 @@ class TaskStream:
     @property
     def status(self) -> str | None:
         """How the task stands, as far as the events so far tell: at the end its terminal status."""
-        return self._position.done or self._status
+        return self._status if self._events else self._position.done or self._status
 
     @property
     def is_done(self) -> bool:
@@ -87,8 +88,8 @@ class TaskStream:
 
     @property
     def last_event_id(self) -> str | None:
-        """The cursor to go on from elsewhere, given as ``since``."""
-        return self._position.last_event_id
+        """The id of the last event that was given: the cursor to go on from elsewhere, as ``since``."""
+        return self._last_given
 
     @property
     def connections(self) -> int:
@@ -118,6 +119,7 @@ class TaskStream:
                 await self.aclose()
                 raise
         event = self._events.popleft()
+        self._last_given = None if event.is_gap else event.event_id or self._last_given
         if event.type == STATUS_TYPE and isinstance(event.data, dict):
             self._status = event.data.get("status", self._status)
         return event
