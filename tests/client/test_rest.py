@@ -326,5 +326,5 @@ def test_the_blocking_client_has_the_same_verbs(sync_client: SyncTaskcastClient)
 def test_verbs_say_what_they_do() -> None:
     assert TaskcastServerClient is TaskcastClient
     assert "TaskExists" in (TaskcastClient.create_task.__doc__ or "")
-    public = {name for name in dir(TaskcastClient) if not name.startswith("_")} - {"subscribe_all", "aclose"}
+    public = {name for name in dir(TaskcastClient) if not name.startswith("_")} - {"aclose"}
     assert public <= {name for name in dir(SyncTaskcastClient) if not name.startswith("_")}

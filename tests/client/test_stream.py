@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+import threading
 from contextlib import aclosing
 
 import httpx
@@ -358,21 +358,33 @@ async def test_waiting_for_the_end(client: TaskcastClient) -> None:
 async def test_all_tasks(client: TaskcastClient) -> None:
     mine = f"kind.{random.random()}"
 
-    async def publish() -> AsyncIterator[str]:
-        for _ in range(200):
-            task = await client.create_task()
-            await client.publish_event(task.id, mine)
-            yield task.id
+    async def publish() -> None:
+        while True:
+            await client.publish_event((await client.create_task()).id, mine)
             await asyncio.sleep(0.01)
 
-    async def publish_until_seen() -> set[str]:
-        return {task_id async for task_id in publish()}
-
-    publishing = asyncio.create_task(publish_until_seen())
+    publishing = asyncio.create_task(publish())
     async with aclosing(client.subscribe_all(types=[mine])) as stream:
         seen = [(await anext(stream)).task_id for _ in range(3)]
     publishing.cancel()
     assert len(set(seen)) == 3
+
+
+def test_the_blocking_client_reads_all_tasks(sync_client: SyncTaskcastClient) -> None:
+    mine, is_over = f"kind.{random.random()}", threading.Event()
+
+    def publish() -> None:
+        while not is_over.wait(0.01):
+            sync_client.publish_event(sync_client.create_task().id, mine)
+
+    publishing = threading.Thread(target=publish)
+    publishing.start()
+    try:
+        with sync_client.subscribe_all(types=[mine]) as stream:
+            assert [next(stream).type for _ in range(3)] == [mine] * 3
+    finally:
+        is_over.set()
+        publishing.join()
 
 
 def test_the_blocking_client_reads_streams_and_texts(sync_client: SyncTaskcastClient) -> None:

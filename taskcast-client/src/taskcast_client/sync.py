@@ -187,6 +187,19 @@ class SyncTaskcastClient(Verbs):
         stream = self._loop.run(_made(lambda: self._client.text(task_id, series=series, growing=growing)))
         return SyncTextStream(self._loop, stream)
 
+    def subscribe_all(
+        self,
+        *,
+        types: Iterable[str] | None = None,
+        levels: Iterable[Level] | None = None,
+        silence_s: float = SILENCE_S,
+    ) -> SyncStream[Envelope]:
+        """Events of all tasks created from now on, without end; see `TaskcastClient.subscribe_all`."""
+        stream = self._loop.run(
+            _made(lambda: self._client.subscribe_all(types=types, levels=levels, silence_s=silence_s))
+        )
+        return SyncStream(self._loop, stream)
+
     def wait(self, task_id: str) -> Task:
         """Wait until a task has ended; the task with its result or error."""
         return self._loop.run(self._client.wait(task_id))
@@ -232,8 +245,8 @@ class SyncTaskcastClient(Verbs):
         return SyncTaskRun(self._loop, run)
 
 
-class _SyncIterator(Iterator[T]):
-    """A blocking view of an async stream."""
+class SyncStream(Iterator[T]):
+    """An async stream, blocking. `with`, or ``close()``."""
 
     def __init__(self, loop: _Loop, stream: Any) -> None:
         self._loop, self._stream = loop, stream
@@ -257,7 +270,7 @@ class _SyncIterator(Iterator[T]):
         self._loop.run(self._stream.aclose())
 
 
-class SyncTaskStream(_SyncIterator[Envelope]):
+class SyncTaskStream(SyncStream[Envelope]):
     """`TaskStream`, blocking."""
 
     _stream: TaskStream
@@ -273,7 +286,7 @@ class SyncTaskStream(_SyncIterator[Envelope]):
         return self._stream.last_event_id
 
 
-class SyncTextStream(_SyncIterator[str]):
+class SyncTextStream(SyncStream[str]):
     """`TextStream`, blocking."""
 
     _stream: TextStream
