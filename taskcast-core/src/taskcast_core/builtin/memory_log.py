@@ -266,9 +266,11 @@ class MemoryLog:
 
     def _adopt_hole(self, hole: Hole) -> None:
         length = hole.last - hole.first + 1
-        for kind, n in hole.counts.items():
+        start = hole.first
+        for kind, n in hole.counts.items():  # in what order they stood is not known
             self.state.kinds[kind] = self.state.kinds.get(kind, 0) + n
-            self._kinds.setdefault(kind, array("q")).extend([hole.last] * n)
+            self._kinds.setdefault(kind, array("q")).extend(range(start, start + n))
+            start += n
         self._entries.extend([None] * length)
         self._times.extend([hole.first_timestamp] * (length - 1) + [hole.last_timestamp])
         if self._holes and self._holes[-1].last == hole.first - 1:
