@@ -75,6 +75,8 @@ from taskcast_core.workers import WorkerLayer, is_worker_store
 
 T = TypeVar("T")
 
+_LIVE = Guard(states.LIVE)
+
 READ_TRIES = 5
 """So often a log that changes hands while it is read is read anew."""
 PUBLISH_KEY_MS = 10 * 60 * 1000
@@ -437,7 +439,8 @@ class TaskEngine:
     async def _append(
         self, task_id: str, drafts: tuple[EventDraft, ...], key: Key | None, assignment_id: str | None = None
     ) -> Committed:
-        change = Change(drafts, None, Guard(states.LIVE, None, assignment_id), key, self.settings.limits)
+        guard = _LIVE if assignment_id is None else Guard(states.LIVE, None, assignment_id)
+        change = Change(drafts, None, guard, key, self.settings.limits)
         try:
             committed = await self._commits.commit(task_id, change)
         except GuardFailed as failed:

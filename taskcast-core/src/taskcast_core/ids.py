@@ -82,6 +82,13 @@ class EventIdMaker:
             self._ms, self._high = timestamp, high
         return self._prefix + _PAIRS[index & 1023]
 
+    def run(self, timestamp: int, first: int, count: int) -> list[str]:
+        """The ids of consecutive entries with this timestamp."""
+        if (first & 1023) + count > 1024:
+            return [self(timestamp, index) for index in range(first, first + count)]
+        start, prefix = first & 1023, self(timestamp, first)[:-2]
+        return [prefix + pair for pair in _PAIRS[start : start + count]]
+
 
 def parse_event_id(text: str) -> EventPosition | None:
     """Read an event id back; None when it cannot be one of ours (an imported id, or rubbish)."""

@@ -22,12 +22,19 @@ def event_text(entry: Entry, *, is_snapshot: bool = False) -> bytes:
 
 
 def event_texts(entries: Sequence[Entry]) -> list[bytes]:
-    """The bare events of one commit, which have task and timestamp in common."""
+    """Bare events, quicker for those of one commit: consecutive, of one time, with ids of our own making."""
     if not entries:
         return []
-    first = entries[0]
+    first, last = entries[0], entries[-1]
+    is_one_commit = first.timestamp == last.timestamp and last.index - first.index == len(entries) - 1
+    if not is_one_commit or first.given_id is not None or last.given_id is not None:
+        return [event_text(entry) for entry in entries]
     shared = b',"taskId":%b,"timestamp":%d,' % (first.origin.task_json, first.timestamp)
-    return [b'{"id":%b,"index":%d%b%b' % (id_text(entry), entry.index, shared, entry.text[1:]) for entry in entries]
+    ids = first.origin.event_ids(first.timestamp, first.index, len(entries))
+    return [
+        b'{"id":"%b","index":%d%b%b' % (each.encode(), index, shared, entry.text[1:])
+        for index, (each, entry) in enumerate(zip(ids, entries, strict=True), first.index)
+    ]
 
 
 def envelope_text(entry: Entry, position: int, *, is_snapshot: bool = False) -> bytes:

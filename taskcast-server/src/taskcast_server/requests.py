@@ -49,19 +49,23 @@ def read_event(value: Any, where: str, limits: LimitOptions) -> EventDraft:
         raise InvalidInput([(where, "expected an object")])
     get = value.get
     type_, level, data = get("type"), get("level"), get("data")
-    series_id, mode, acc_field = get("seriesId"), get("seriesMode"), get("seriesAccField")
+    known_level = _LEVELS.get(level) if type(level) is str else None
     if (
-        type(type_) is str
-        and type(level) is str
-        and level in _LEVELS
+        known_level is not None
+        and type(type_) is str
         and _is_text(type_, limits.max_type_length)
-        and (series_id is None or (type(series_id) is str and _is_text(series_id, limits.max_id_length)))
-        and (mode is None or (type(mode) is str and mode in _MODES))
-        and (acc_field is None or (type(acc_field) is str and _is_text(acc_field, limits.max_id_length)))
         and not is_deeper(data, limits.max_json_depth)
     ):
-        # Logs hold many events of few types: one text for all of them.
-        return EventDraft(intern(type_), _LEVELS[level], data, series_id, mode, acc_field)  # type: ignore[arg-type]
+        type_ = intern(type_)  # logs hold many events of few types: one text for all of them
+        series_id, mode, acc_field = get("seriesId"), get("seriesMode"), get("seriesAccField")
+        if series_id is None and mode is None and acc_field is None:
+            return EventDraft(type_, known_level, data)
+        if (
+            (series_id is None or (type(series_id) is str and _is_text(series_id, limits.max_id_length)))
+            and (mode is None or (type(mode) is str and mode in _MODES))
+            and (acc_field is None or (type(acc_field) is str and _is_text(acc_field, limits.max_id_length)))
+        ):
+            return EventDraft(type_, known_level, data, series_id, mode, acc_field)  # type: ignore[arg-type]
     raise InvalidInput(_event_faults(value, where, limits))
 
 
