@@ -23,6 +23,7 @@ from taskcast_core.errors import (
     TaskNotFound,
 )
 from taskcast_core.followers import FollowerSettings
+from taskcast_core.models import Cursor
 from taskcast_core.settings import EngineSettings
 from taskcast_core.testing.portrait import portrait
 from tests.core import tiers as both
@@ -228,6 +229,45 @@ async def test_an_id_that_is_used_again_is_archived_though_its_tombstone_is_forg
     stored = await tiers.existing(task_id)
     assert stored.epoch == 2 and await tiers.cold.get(task_id) == stored
     assert await portrait(tiers.cold, task_id) == await portrait(tiers.hot, task_id)
+
+
+# ── Imports ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("is_hot", [True, False], ids=["hot", "cold"])
+async def test_an_import_over_an_archived_task(tiers: Tiers, *, is_hot: bool) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine)
+    archive = await engine.export_archive(task_id)
+    await chat(engine, task_id, 3, first=6)
+    late = (await engine.get_history(task_id))[-1]
+    await (tiers.archived(task_id) if is_hot else tiers.release(task_id))
+    with pytest.raises(TaskExists):
+        await engine.import_archive(archive)
+    result = await engine.import_archive(archive, overwrite=True)
+    assert (result.event_count, result.overwritten) == (len(archive.events), True)
+    await chat(engine, task_id, 1, first=20)
+    await tiers.archived(task_id)
+    assert await portrait(tiers.cold, task_id) == await portrait(tiers.hot, task_id)
+    kept = {e.id for e in await engine.get_history(task_id)}
+    assert kept >= {e.id for e in archive.events if e.series_id != "p"} and late.id not in kept
+    await tiers.release(task_id)
+    gone = await engine.read_history(task_id, since=Cursor(id=late.id))
+    assert gone.gap is not None
+    await chat(engine, task_id, 1, first=30)
+
+
+async def test_an_export_of_a_task_that_goes_on_is_of_its_beginning(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine)
+    archive = await engine.open_archive(task_id)
+    events = [await anext(archive.events)]
+    await chat(engine, task_id, 2, first=6)
+    events += [event async for event in archive.events]
+    assert [e.index for e in events] == list(range(len(events)))
+    assert [e.data for e in events if e.series_id == "s"] == [{"delta": "012345"}]
+    assert [e.data["n"] for e in events if e.type == "log"] == list(range(6))
+    assert len([e for e in events if e.series_id == "p"]) == 1, "a value that was replaced meanwhile, by the newer one"
 
 
 # ── Disagreement ──────────────────────────────────────────────────────────────────────────────────────────────────────

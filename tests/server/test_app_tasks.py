@@ -9,6 +9,7 @@ from taskcast_core import Task
 from taskcast_core.models import TaskStatus
 from taskcast_server.app import create_taskcast_app
 from taskcast_server.options import LimitOptions
+from taskcast_server.routes import archive as archive_routes
 from tests.server.app_server import client, memory_engine, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
@@ -245,6 +246,38 @@ async def test_storage_release_needs_stores_that_can_and_a_good_body(http: httpx
         assert (await http.post("/tasks/t/storage/release", json=body)).status_code == 400
     missing = await http.post("/tasks/none/storage/release", json=good)
     assert (missing.status_code, missing.json()["error"]) == (404, "Task not found")
+
+
+async def test_a_large_archive_there_and_back(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent while it is read, taken in while it comes; at a size at which a test need not wait for it."""
+    monkeypatch.setattr(archive_routes, "LARGE", 2_000)
+    monkeypatch.setattr(archive_routes, "_CHUNK", 1_000)
+    await create(http, id="t")
+    await http.patch("/tasks/t/status", json={"status": "running"})
+    drafts = [{"type": "log", "level": "info", "data": {"n": n, "text": "x" * 50}} for n in range(300)]
+    assert (await http.post("/tasks/t/events", json=drafts)).status_code == 201
+    exported = await http.get("/tasks/t/archive")
+    archive = exported.json()
+    assert len(archive["events"]) == 301 and "content-length" not in exported.headers
+    assert (await http.post("/tasks/import", json={"archive": archive})).status_code == 409
+    done = await http.post("/tasks/import", json={"archive": archive, "overwrite": True})
+    assert done.json() == {"ok": True, "taskId": "t", "eventCount": 301, "overwritten": True}
+    assert (await http.get("/tasks/t/archive")).json()["events"] == archive["events"]
+    renamed = {**archive, "task": {**archive["task"], "id": "t2"}}
+    for body, path in (
+        ({"archive": renamed}, "events[0].taskId"),
+        ({"archive": archive, "overwrite": "yes"}, "overwrite"),
+        ({"archive": {**archive, "events": archive["events"][:-1] + archive["events"][:1]}}, "events"),
+        ({"archive": {**archive, "events": [{**archive["events"][0], "type": "x" * 5_000}, *archive["events"][1:]]}},
+         "events[0].type"),
+    ):  # fmt: skip
+        reply = await http.post("/tasks/import", json=body)
+        assert reply.status_code == 400 and reply.json()["details"][0]["path"] == path, reply.text
+    assert (await http.get("/tasks/t2")).status_code == 404, "nothing of it"
+    events = [{**event, "taskId": "t2", "id": f"e{event['index']}"} for event in archive["events"]]
+    reply = await http.post("/tasks/import", json={"archive": {**renamed, "events": events}})
+    assert reply.json() == {"ok": True, "taskId": "t2", "eventCount": 301, "overwritten": False}
+    assert (await http.get("/tasks/t2/events/history?limit=1000")).json() == events
 
 
 async def test_an_import_names_its_first_defect(http: httpx.AsyncClient) -> None:

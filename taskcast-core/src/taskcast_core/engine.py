@@ -24,7 +24,17 @@ from taskcast_core.contracts.hot_store import ShortTermStore, is_cold_capable
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.long_term import LongTermStore
-from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, LogLimits, Stored, TimerKind
+from taskcast_core.contracts.task_log import (
+    Change,
+    Committed,
+    Guard,
+    Key,
+    LogCopy,
+    LogLimits,
+    Record,
+    Stored,
+    TimerKind,
+)
 from taskcast_core.deadlines import Action, Sweeper
 from taskcast_core.errors import (
     Conflict,
@@ -550,6 +560,17 @@ class TaskEngine:
         """
         return await self._read(task_id, lambda stored: transfer.export(self.reader, stored, self.now_ms()))
 
+    async def open_archive(self, task_id: str) -> transfer.ArchiveStream:
+        """``export_archive`` for callers that pass the events on as they are read, a page at a time.
+
+        Raises:
+            TaskNotFound.
+        """
+        stored = await self._stored(task_id)
+        if stored is None:
+            raise TaskNotFound(task_id)
+        return transfer.ArchiveStream(stored.task, self.now_ms(), transfer.exported(self.reader, stored))
+
     async def import_archive(
         self, archive: TaskArchive | Mapping[str, Any], *, overwrite: bool = False
     ) -> transfer.ImportResult:
@@ -559,10 +580,23 @@ class TaskEngine:
             InvalidArchive: naming the first defect. TaskExists: and ``overwrite`` was not asked for. TaskDeleting.
         """
         parsed = archive if isinstance(archive, TaskArchive) else transfer.parse(archive)
-        record = self._lifecycle.first_record(parsed.task, self.now_ms())
-        existed = await self._stored(parsed.task.id) is not None
-        await self.store.load(transfer.log_copy(parsed, record), overwrite=overwrite)
-        return transfer.ImportResult(parsed.task.id, len(parsed.events), existed)
+        return await self.import_copy(transfer.log_copy(parsed, self.import_record(parsed.task)), overwrite=overwrite)
+
+    def import_record(self, task: Task) -> Record:
+        """The record that an imported task begins with."""
+        return self._lifecycle.first_record(task, self.now_ms())
+
+    async def import_copy(self, copy: LogCopy, *, overwrite: bool = False) -> transfer.ImportResult:
+        """``import_archive`` for callers that have made the log themselves (see ``spooling``). Raises as that does."""
+        existed = await transfer.load(
+            self.store,
+            self.long_term_store,
+            copy,
+            overwrite=overwrite,
+            restore=self._rehydrate,
+            update=self._commits.update,
+        )
+        return transfer.ImportResult(copy.record.task.id, copy.last_index + 1, existed)
 
     # ── Tiers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -93,8 +93,12 @@ async def _newest(reader: LogReader, task_id: str, epoch: int, state: SeriesStat
     """The newest accumulate entry of a series; None where cleanup has removed it, or the series as such."""
     if state is None:
         return None
-    newest = max(state.last_by_kind.values())
-    page = await reader.read(task_id, epoch=epoch, after=newest - 1, before=newest + 1, limit=1)
+    return await entry_at(reader, task_id, epoch, max(state.last_by_kind.values()))
+
+
+async def entry_at(reader: LogReader, task_id: str, epoch: int, index: int) -> Entry | None:
+    """The entry at an index; None where one was removed."""
+    page = await reader.read(task_id, epoch=epoch, after=index - 1, before=index + 1, limit=1)
     item = page.items[0] if page.items else None
     return item if isinstance(item, Entry) else None
 

@@ -6,20 +6,20 @@ In an archive each accumulate or latest series is one event, and indexes count f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 from attrs import evolve, frozen
 
 from taskcast_core import machine, wire
-from taskcast_core.contracts.log_reader import LogReader
-from taskcast_core.contracts.task_log import Change, LogCopy, Record, SeriesCopy, Stored
-from taskcast_core.deliveries import Delivery
-from taskcast_core.entries import Entry
-from taskcast_core.errors import InvalidArchive, InvalidInput
-from taskcast_core.filters import View
-from taskcast_core.history import read_history
+from taskcast_core.contracts.log_reader import LogReader, SeriesPage
+from taskcast_core.contracts.long_term import LongTermStore
+from taskcast_core.contracts.task_log import Change, Guard, LogCopy, Record, SeriesCopy, Stored, TaskLog
+from taskcast_core.entries import Entry, Hole
+from taskcast_core.errors import InvalidArchive, InvalidInput, TaskExists
+from taskcast_core.history import PAGE, entry_at
 from taskcast_core.models import Event, EventDraft, Task, TaskArchive
+from taskcast_core.presentation import accumulates
 
 SCHEMA = "taskcast.taskArchive"
 VERSION = 1
@@ -34,15 +34,67 @@ class ImportResult:
     overwritten: bool
 
 
+@frozen
+class ArchiveStream:
+    """An archive that is read while it is sent: the log as far as it goes now."""
+
+    task: Task
+    exported_at: int
+    events: AsyncGenerator[Event]
+
+
 async def export(reader: LogReader, stored: Stored, now: int) -> TaskArchive:
     """The archive of a task."""
-    history = await read_history(reader, stored, since=None, view=View(), limit=None, collapse=True)
-    events = tuple(_exported(delivery, index) for index, delivery in enumerate(history.deliveries))
-    return TaskArchive(stored.task, events, now)
+    return TaskArchive(stored.task, tuple([event async for event in exported(reader, stored)]), now)
 
 
-def _exported(delivery: Delivery, index: int) -> Event:
-    return evolve(delivery.entry.event(), index=index)
+async def exported(reader: LogReader, stored: Stored) -> AsyncGenerator[Event]:
+    """The events of a task's archive, with a page of the log in memory at a time."""
+    task_id, epoch = stored.task.id, stored.epoch
+    begun = await reader.series(task_id, epoch=epoch)
+    values = {state.last_index: name for name, state in begun.states.items() if state.mode == "latest"}
+    seen: set[str] = set()
+    index, after = 0, -1
+    while after < begun.log_last:
+        page = await reader.read(task_id, epoch=epoch, after=after, before=begun.log_last + 1, limit=PAGE)
+        for item in page.items:
+            for entry in await _standing(reader, task_id, epoch, item, values):
+                shown = entry
+                if accumulates(entry):
+                    name = entry.series_id or ""
+                    if name in seen:
+                        continue
+                    seen.add(name)
+                    shown = await _totalled(reader, task_id, epoch, entry, begun)
+                yield evolve(shown.event(), index=index)
+                index += 1
+        after = page.last
+
+
+async def _standing(
+    reader: LogReader, task_id: str, epoch: int, item: Entry | Hole, values: dict[int, str]
+) -> list[Entry]:
+    """What an item of the log comes to; in a hole, the values that were replaced since the export began."""
+    if isinstance(item, Entry):
+        return [item]
+    replaced = [name for index, name in values.items() if item.first <= index <= item.last]
+    now = (await reader.series(task_id, epoch=epoch)).states if replaced else {}
+    newest = [await entry_at(reader, task_id, epoch, now[name].last_index) for name in replaced if name in now]
+    return [entry for entry in newest if entry is not None]
+
+
+async def _totalled(reader: LogReader, task_id: str, epoch: int, first: Entry, begun: SeriesPage) -> Entry:
+    """The one event that an accumulate series is in an archive: its newest entry, with the total."""
+    name = first.series_id or ""
+    state = begun.states.get(name)
+    last = None if state is None else await entry_at(reader, task_id, epoch, max(state.last_by_kind.values()))
+    before: int | None = begun.log_last + 1
+    while last is None and before is not None:  # cleanup has taken the newest one: look for what it has left
+        page = await reader.read(task_id, epoch=epoch, before=before, limit=PAGE, reverse=True)
+        left = [e for e in page.items if isinstance(e, Entry) and accumulates(e) and e.series_id == name]
+        last, before = (left[-1] if left else None), page.last if page.items else None
+    last = last or first
+    return last.with_data(await reader.fold(task_id, name, last.index, epoch=epoch))
 
 
 def parse(value: Any) -> TaskArchive:
@@ -60,6 +112,21 @@ def parse(value: Any) -> TaskArchive:
 
 
 def _parse(value: Any) -> TaskArchive:
+    task, exported_at = parse_head(value)
+    events = value.get("events")
+    if not isinstance(events, list):
+        raise InvalidArchive([("events", "expected a list")])
+    parsed = sorted((parse_event(one, at, task.id) for at, one in enumerate(events)), key=lambda event: event.index)
+    _check_sequence(parsed)
+    return TaskArchive(task, tuple(parsed), exported_at)
+
+
+def parse_head(value: Any) -> tuple[Task, int]:
+    """Everything of an archive but its events: the task, and when it was exported (ms).
+
+    Raises:
+        InvalidArchive, InvalidInput.
+    """
     if not isinstance(value, dict):
         raise InvalidArchive("archive: expected an object")
     if value.get("schema") != SCHEMA or value.get("version") != VERSION:
@@ -67,13 +134,7 @@ def _parse(value: Any) -> TaskArchive:
     exported_at = value.get("exportedAt")
     if isinstance(exported_at, bool) or not isinstance(exported_at, int | float) or not math.isfinite(exported_at):
         raise InvalidArchive([("exportedAt", "expected a time in milliseconds")])
-    task = _task(value.get("task"))
-    events = value.get("events")
-    if not isinstance(events, list):
-        raise InvalidArchive([("events", "expected a list")])
-    parsed = sorted((_event(one, at, task.id) for at, one in enumerate(events)), key=lambda event: event.index)
-    _check_sequence(parsed)
-    return TaskArchive(task, tuple(parsed), int(exported_at))
+    return _task(value.get("task")), int(exported_at)
 
 
 def _task(value: Any) -> Task:
@@ -87,7 +148,12 @@ def _task(value: Any) -> Task:
     return task
 
 
-def _event(value: Any, at: int, task_id: str) -> Event:
+def parse_event(value: Any, at: int, task_id: str) -> Event:
+    """One event of a task's archive.
+
+    Raises:
+        InvalidArchive.
+    """
     where = f"events[{at}]"
     try:
         event = wire.from_wire(value, Event)
@@ -117,29 +183,79 @@ def _check_sequence(events: Sequence[Event]) -> None:
 
 def log_copy(archive: TaskArchive, record: Record) -> LogCopy:
     """The log that an archive describes, with its events' own ids; series are rebuilt by replaying it."""
-    started = archive.events[0].timestamp if archive.events else archive.task.created_at
-    state = machine.new_state(record, salt=0, now=started)
-    entries: list[Entry] = []
-    texts: dict[str, dict[int, str]] = {}
-    for event in archive.events:
+    replay = Replay(record, archive.events[0].timestamp if archive.events else archive.task.created_at)
+    return replay.copy(tuple([replay.add(event) for event in archive.events]))
+
+
+class Replay:
+    """Makes a log of an archive's events, one after the other; ``started``: when (ms) the first one happened."""
+
+    def __init__(self, record: Record, started: int) -> None:
+        self._state = machine.new_state(record, salt=0, now=started)
+        self._texts: dict[str, dict[int, list[str]]] = {}
+        self.origin = self._state.origin
+
+    def add(self, event: Event) -> Entry:
+        """The entry that the next event becomes."""
         draft = EventDraft(
             event.type, event.level, event.data, event.series_id, event.series_mode, event.series_acc_field
         )
-        outcome = machine.apply(state, Change(events=(draft,)), event.timestamp)
-        state.merge(outcome)
+        outcome = machine.apply(self._state, Change(events=(draft,)), event.timestamp)
+        self._state.merge(outcome)
         (made,) = outcome.entries
         entry = Entry(made.origin, made.index, made.timestamp, made.draft, event.id)
         entry.run, entry.end = made.run, made.end
-        entries.append(entry)
         for part in outcome.parts:
-            runs = texts.setdefault(part.series_id, {})
-            runs[part.run] = runs.get(part.run, part.prefix) + (part.text or "")
-    return LogCopy(
-        record=record,
-        rev=1,
-        segments=state.stored.segments,
-        items=tuple(entries),
-        last_index=len(entries) - 1,
-        last_timestamp=state.stored.last_timestamp,
-        series=tuple(SeriesCopy(name, one, texts.get(name, {})) for name, one in state.series.items()),
-    )
+            pieces = self._texts.setdefault(part.series_id, {}).setdefault(part.run, [part.prefix])
+            pieces.append(part.text or "")
+        return entry
+
+    def copy(self, entries: Sequence[Entry]) -> LogCopy:
+        """The log of all that was added; ``entries``: what ``add`` gave."""
+        stored = self._state.stored
+        return LogCopy(
+            record=stored.record,
+            rev=1,
+            segments=stored.segments,
+            items=entries,
+            last_index=stored.last_index,
+            last_timestamp=stored.last_timestamp,
+            series=tuple(
+                SeriesCopy(name, one, {run: "".join(pieces) for run, pieces in self._texts.get(name, {}).items()})
+                for name, one in self._state.series.items()
+            ),
+        )
+
+
+async def load(
+    log: TaskLog,
+    cold: LongTermStore | None,
+    copy: LogCopy,
+    *,
+    overwrite: bool,
+    restore: Callable[[str], Awaitable[bool]],
+    update: Callable[[str, Callable[[Stored], Change]], Awaitable[object]],
+) -> bool:
+    """Bring a log in, in place of both copies of another one if there are such; whether there was one.
+
+    The archive is told to forget the old log while the new one is not its business yet; ``restore`` brings a cold task
+    back, ``update`` changes a record.
+
+    Raises:
+        TaskExists: and ``overwrite`` was not asked for. TaskDeleting.
+    """
+    task_id, lanes = copy.record.task.id, copy.record.lanes
+    is_hot = await log.get(task_id) is not None
+    is_archived = cold is not None and await cold.watermark(task_id) is not None
+    if (is_hot or is_archived) and not overwrite:
+        raise TaskExists(task_id)
+    if cold is None or not is_archived:
+        await log.load(copy, overwrite=overwrite)
+        return is_hot
+    if not is_hot:
+        await restore(task_id)  # so that the new log's epoch is later than the old one's
+    rest = tuple(lane for lane in lanes if lane != "archive")
+    stored = await log.load(evolve(copy, record=evolve(copy.record, lanes=rest)), overwrite=True)
+    await cold.delete(task_id, stored.epoch - 1)
+    await update(task_id, lambda now: Change(record=evolve(now.record, lanes=lanes), guard=Guard(rev=now.rev)))
+    return True

@@ -209,14 +209,15 @@ class LogCopy:
     """A task with its log, as it is restored or imported.
 
     Attributes:
-        items: entries and holes from ``first_index`` on. base_counts: entries per (type, level) before them.
+        items: entries and holes from ``first_index`` on; may be iterated over several times.
+        base_counts: entries per (type, level) before them.
         series: every series that has a state, as of ``last_index``.
     """
 
     record: Record
     rev: int
     segments: tuple[Segment, ...]
-    items: tuple[Entry | Hole, ...]
+    items: Sequence[Entry | Hole]
     first_index: int = 0
     last_index: int = -1
     last_timestamp: int = 0

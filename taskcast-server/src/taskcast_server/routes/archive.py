@@ -2,72 +2,162 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import attrs
 
 from taskcast_core import transfer, wire
-from taskcast_core.errors import Forbidden, InvalidArchive, InvalidInput
-from taskcast_core.models import Event, TaskArchive
+from taskcast_core.contracts.task_log import Record
+from taskcast_core.errors import Forbidden, InvalidArchive, InvalidInput, TaskcastError
+from taskcast_core.models import Event, Task, TaskArchive
+from taskcast_core.spooling import ArchiveSpool
+from taskcast_core.transfer import ImportResult
 from taskcast_server.calls import Call
+from taskcast_server.errors import BodyTooLarge, MalformedBody
 from taskcast_server.requests import depth_faults, is_deeper, task_faults, text_faults
 from taskcast_server.responses import Reply, json_reply, shown_task
 from taskcast_server.routing import Doc, Parameter, Route
 
+LARGE = 4 << 20
+"""An import from this size (bytes) on is kept on disk until all of it has come."""
+_CHUNK = 64 << 10
+
 
 async def export(call: Call) -> Reply:
-    """``GET /tasks/{taskId}/archive``."""
+    """``GET /tasks/{taskId}/archive``: sent while it is read."""
     with_secrets = call.query.get("secrets") == "include"
     if with_secrets:
         call.require("task:manage")
     await call.check_rules()
-    archive = await call.services.engine.export_archive(call.task_id)
-    shown: dict[str, Any] = wire.to_wire(archive)
+    archive = await call.services.engine.open_archive(call.task_id)
+    head: dict[str, Any] = wire.to_wire(TaskArchive(archive.task, (), archive.exported_at))
     if not with_secrets:
-        shown["task"] = shown_task(archive.task)
-    return json_reply(shown)
+        head["task"] = shown_task(archive.task)
+    del head["events"]
+    return Reply(200, chunks=_archive_text(head, archive.events))
+
+
+async def _archive_text(head: dict[str, Any], events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
+    text = bytearray(wire.dumps(head)[:-1] + b',"events":[')
+    separator = b""
+    async with aclosing(events):
+        async for event in events:
+            text += separator + wire.encode(event)
+            separator = b","
+            if len(text) >= _CHUNK:
+                yield bytes(text)
+                text.clear()
+    yield bytes(text + b"]}")
 
 
 async def import_(call: Call) -> Reply:
-    """``POST /tasks/import``."""
-    body = await call.json_object(call.services.limits.max_import_bytes)
+    """``POST /tasks/import``: all of it or nothing."""
+    maximum = call.services.limits.max_import_bytes
+    length = call.header(b"content-length")
+    if length is not None and length.isdigit() and int(length) > maximum:
+        raise BodyTooLarge(maximum, is_read=await call.drain())
+    body, more = bytearray(), True
+    while more and len(body) < LARGE:
+        part, more = await call.next_part()
+        body += part
+    if len(body) > maximum:
+        raise BodyTooLarge(maximum, is_read=not more or await call.drain())
+    if more:
+        done = await _import_large(call, bytes(body))
+    else:
+        done = await _import_small(call, bytes(body))
+    reply = {"ok": True, "taskId": done.task_id, "eventCount": done.event_count, "overwritten": done.overwritten}
+    return json_reply(reply)
+
+
+async def _import_small(call: Call, text: bytes) -> ImportResult:
+    try:
+        body = wire.loads(text)
+    except InvalidInput:
+        raise MalformedBody from None
+    if not isinstance(body, dict):
+        raise InvalidInput([("", "expected an object")])
+    overwrite = _wants_overwrite(body)
+    archive = transfer.parse(body["archive"])
+    _check_task(call, archive.task)
+    for at, event in enumerate(archive.events):
+        _check_event(call, event, at)
+    await _check_existing(call, archive.task.id, overwrite=overwrite)
+    return await call.services.engine.import_archive(archive, overwrite=overwrite)
+
+
+async def _import_large(call: Call, beginning: bytes) -> ImportResult:
+    engine, size, more = call.services.engine, len(beginning), True
+    maximum = call.services.limits.max_import_bytes
+
+    def begin(task: Task) -> Record:
+        _check_task(call, task)
+        return engine.import_record(task)
+
+    with ArchiveSpool(begin, partial(_check_event, call)) as spool:
+        part = beginning
+        while True:
+            try:
+                spool.feed(part)
+            except TaskcastError:
+                if more:
+                    await call.drain()
+                raise
+            if not more:
+                break
+            part, more = await call.next_part()
+            size += len(part)
+            if size > maximum:
+                raise BodyTooLarge(maximum, is_read=not more or await call.drain())
+        copy, body = spool.finish()
+        overwrite = _wants_overwrite(body)
+        await _check_existing(call, copy.record.task.id, overwrite=overwrite)
+        return await engine.import_copy(copy, overwrite=overwrite)
+
+
+def _wants_overwrite(body: dict[str, Any]) -> bool:
     overwrite = body.get("overwrite")
     if "archive" not in body:
         raise InvalidInput([("archive", "is required")])
     if not (overwrite is None or isinstance(overwrite, bool)):
         raise InvalidInput([("overwrite", "expected true or false")])
-    archive = transfer.parse(body["archive"])
-    if not call.principal.may_see(archive.task.id):
+    return bool(overwrite)
+
+
+async def _check_existing(call: Call, task_id: str, *, overwrite: bool) -> None:
+    """See that the caller meets the rules of the task that is to be replaced."""
+    existing = await call.services.engine.get_task(task_id) if overwrite else None
+    if existing is not None and not call.meets_rules(existing):
         raise Forbidden
-    check_archive(call, archive)
-    if archive.task.webhooks and not call.principal.allows("webhook:create"):
-        raise Forbidden("Forbidden: webhooks need the scope webhook:create")
-    if overwrite:
-        existing = await call.services.engine.get_task(archive.task.id)
-        if existing is not None and not call.meets_rules(existing):
-            raise Forbidden
-    done = await call.services.engine.import_archive(archive, overwrite=bool(overwrite))
-    reply = {"ok": True, "taskId": done.task_id, "eventCount": done.event_count, "overwritten": done.overwritten}
-    return json_reply(reply)
 
 
-def check_archive(call: Call, archive: TaskArchive) -> None:
-    """Hold an archive to the bounds of what is created and published here.
+def _check_task(call: Call, task: Task) -> None:
+    """Hold an archive's task to the bounds of what is created here, and to what the caller may do.
 
     Raises:
-        InvalidArchive: with the first fault.
+        InvalidArchive: with the first fault. Forbidden.
     """
+    if not call.principal.may_see(task.id):
+        raise Forbidden
     limits = call.services.limits
-    faults = [(f"task.{path}", reason) for path, reason in task_faults(archive.task, limits)]
+    faults = [(f"task.{path}", reason) for path, reason in task_faults(task, limits)]
     for name in ("result", "error", "blocked_request"):
-        value = getattr(archive.task, name)
+        value = getattr(task, name)
         if value is not None:
             faults += depth_faults(wire.to_wire(value), f"task.{wire.camel(name)}", limits)
     if faults:
         raise InvalidArchive(faults[:1])
-    for at, event in enumerate(archive.events):
-        if faults := _event_faults(call, event, f"events[{at}]"):
-            raise InvalidArchive(faults[:1])
+    if task.webhooks and not call.principal.allows("webhook:create"):
+        raise Forbidden("Forbidden: webhooks need the scope webhook:create")
+
+
+def _check_event(call: Call, event: Event, at: int) -> None:
+    """Hold an archive's event to the bounds of what is published here. Raises InvalidArchive."""
+    if faults := _event_faults(call, event, f"events[{at}]"):
+        raise InvalidArchive(faults[:1])
 
 
 def _event_faults(call: Call, event: Event, where: str) -> list[tuple[str, str]]:
