@@ -27,6 +27,7 @@ from taskcast_core.config.scalars import bare
 from taskcast_core.config.tree import CoreSettings
 from taskcast_core.plugins import Plugins
 from taskcast_core.registry import Provider
+from taskcast_server.cli import extensions
 from taskcast_server.cli.main import COMMANDS, program
 from taskcast_server.openapi import document
 from taskcast_server.routes.table import route_table
@@ -167,6 +168,7 @@ def sse() -> Iterator[str]:
         | `seriesSnapshot` | `true`: the data holds the whole series up to here; replace, do not append |
 
         Types that Taskcast writes itself begin with `taskcast:`. `taskcast:status` carries `{status, result?, error?}`,
+        `taskcast:signal` `{id, type, data}` what somebody has told the task (`POST /tasks/{taskId}/signals`), and
         `taskcast:gap` (without an id) says that a position cannot be honoured, and why; what follows begins anew.
         """)
     for path in ("/tasks/{taskId}/events", "/events"):
@@ -278,8 +280,10 @@ def cli() -> Iterator[str]:
     """Every command with its options."""
     yield "# Command line\n"
     yield "Without a command, `taskcast` starts the server. Every command has `--help`."
-    yield "Results go to standard output, everything else to standard error.\n"
-    root = get_command(program(COMMANDS))
+    yield "Results go to standard output, everything else to standard error."
+    yield "Distributions may bring further ones, as entry points of the group `taskcast.commands`, each an ordinary"
+    yield "function; `worker` comes with `taskcast-client`.\n"
+    root = get_command(program(COMMANDS, extensions.commands("")))
     context = typer.Context(root, info_name="taskcast")
     yield from _command(root, context)
 

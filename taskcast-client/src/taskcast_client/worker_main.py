@@ -67,8 +67,7 @@ async def run_until_signal(worker: TaskcastWorker) -> None:
 def run(worker: str, verbose: bool = False) -> None:
     """Run the TaskcastWorker at MODULE:ATTRIBUTE until it is told to stop; it then lets end what is under way.
 
-    Raises:
-        SystemExit: with 1 when the server takes no such worker, with 2 when there is none to run.
+    Exit status 1: the server takes no such worker; 2: there is none to run.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
     try:
@@ -79,7 +78,7 @@ def run(worker: str, verbose: bool = False) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point of ``taskcast-worker``. Raises as `run` does."""
+    """The entry point of ``taskcast-worker``."""
     parser = argparse.ArgumentParser(prog="taskcast-worker", description="Run a Taskcast worker.")
     parser.add_argument("worker", help="module:attribute of a TaskcastWorker")
     parser.add_argument("--verbose", action="store_true", help="log every task")
