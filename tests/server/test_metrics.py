@@ -1,12 +1,15 @@
 """Figures: every route is counted, labels are bounded, and what happens shows."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from taskcast_core import EngineSettings, MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine
@@ -375,3 +378,35 @@ def test_a_distribution_counts_each_value_at_its_bound() -> None:
     found.pending += [10, 0.5, 1, 99]
     assert (found.counts, found.count, found.sum) == ([4, 6, 2], 12, 149.5)
     assert found.pending == []
+
+
+# ── What is written about them ────────────────────────────────────────────────────────────────────────────────────
+
+DOCS = Path(__file__).parents[2] / "docs"
+SUFFIXES = r"(_total|_bucket|_sum|_count)?"
+
+
+async def test_every_figure_is_described_and_no_other(http: httpx.AsyncClient) -> None:
+    await scraped(http)
+    told = (await http.get("/metrics.json")).json()
+    page = (DOCS / "how-to" / "metrics.md").read_text()
+    described = set(re.findall(r"^\| `(taskcast_\w+)`", page, re.MULTILINE))
+    assert described == {name for name in told if name.startswith("taskcast_")}
+
+
+async def test_dashboard_and_alerts_ask_for_figures_and_labels_that_exist(http: httpx.AsyncClient) -> None:
+    told = (await http.get("/metrics.json")).json()
+    dashboard = json.loads((DOCS / "deploy" / "grafana-dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    groups = yaml.safe_load((DOCS / "deploy" / "alerts.yml").read_text())["groups"]
+    asked += [rule["expr"] for group in groups for rule in group["rules"]]
+    assert len(asked) > 50
+    for expression in asked:
+        for name in re.findall(r"\b(?:taskcast|process)_\w+", expression):
+            family = next((each for each in told if re.fullmatch(each + SUFFIXES, name)), None)
+            assert family is not None, f"{name} in {expression}"
+            is_raw = told[family]["type"] in ("counter", "histogram") and name == family
+            assert not is_raw, f"{name} lacks its suffix in {expression}"
+    shown = {name for name in told if name.startswith("taskcast_")}
+    text = " ".join(asked)
+    assert [name for name in sorted(shown) if name not in text] == []
