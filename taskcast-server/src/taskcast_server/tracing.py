@@ -6,7 +6,9 @@ payloads, queries, headers or messages of errors.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from taskcast_server.calls import Call
 
 HEADER = b"traceparent"
+_NAMED_PROVIDER = "OTEL_PYTHON_TRACER_PROVIDER"
 _VALID = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
 
@@ -36,7 +39,9 @@ def find_tracer(options: TracingOptions | None = None) -> Tracer | None:
     """A tracer, if somebody wants spans: the API is installed, and a provider set (by code, or by OpenTelemetry's own
     environment variables). Whoever sets one later has to start the server again.
     """
-    if options is not None and not options.enabled:
+    is_switched_off = options is not None and not options.enabled
+    # Nobody has set a provider without importing the API, which takes longer than a whole command may.
+    if is_switched_off or not ("opentelemetry.trace" in sys.modules or os.environ.get(_NAMED_PROVIDER)):
         return None
     try:
         from opentelemetry import trace
