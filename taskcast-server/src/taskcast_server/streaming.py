@@ -93,6 +93,7 @@ class EventStream:
         self._wheel.add(self, None if lives_for_s is None else loop.time() + max(0.0, lives_for_s))
         try:
             if self._direct is not None:
+                self._direct.forget_request()
                 self._direct.leaving.append(self._source.close)
                 if self._direct.is_gone:
                     raise ClientGone

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from taskcast_core.deliveries import Batch
 from taskcast_core.filters import View
@@ -24,6 +24,7 @@ from taskcast_server.sse import encode_bare, encode_batch, encode_wrapped
 from taskcast_server.streaming import EventStream
 
 _REMEMBERED_TASKS = 10_000
+_NOTHING = nullcontext()
 
 
 async def subscribe(call: Call) -> None:
@@ -31,27 +32,27 @@ async def subscribe(call: Call) -> None:
     wanted = read_filter(call.query, _last_event_id(call))
     await call.check_rules()
     engine = call.services.engine
-    with ExitStack() as stack:
-        _open_stream(call, stack)
+    with _open_stream(call):
         subscription = await engine.subscribe(call.task_id, wanted).open()
-        stack.callback(subscription.close)
-        await _link_creator(call)
-        stack.enter_context(_observed(call))
-        call.note, call.is_long = "subscriber connected", True
-        _measure_resume(call, wanted)
-        encode = encode_wrapped if wanted.wrap else encode_bare
-        direct = direct_of(call.scope)
-        stream = EventStream(subscription, encode, call.services.wheel, call.receive, call.send, direct)
-        if direct is not None:
-            subscription.taker = stream
-        await _run(call, stream)
+        try:
+            await _link_creator(call)
+            call.note, call.is_long = "subscriber connected", True
+            _measure_resume(call, wanted)
+            encode = encode_wrapped if wanted.wrap else encode_bare
+            direct = direct_of(call.scope)
+            stream = EventStream(subscription, encode, call.services.wheel, call.receive, call.send, direct)
+            if direct is not None:
+                subscription.taker = stream
+            with _observed(call):
+                await _run(call, stream)
+        finally:
+            subscription.close()
 
 
 async def subscribe_all(call: Call) -> None:
     """``GET /events``: tasks created from now on, as far as the caller may see them."""
     view = View(comma_list(call.query.get("types")) or None, comma_list(call.query.get("levels")))
-    with ExitStack() as stack:
-        _open_stream(call, stack)
+    with _open_stream(call):
         async with call.services.engine.subscribe_all(view, call.principal.may_see) as source:
             call.note, call.is_long = "global subscriber connected", True
             visible = _VisibleTasks(call)
@@ -116,18 +117,22 @@ def _last_event_id(call: Call) -> str | None:
     return None if given is None else given.encode("latin-1").decode("utf-8", "replace")
 
 
-def _open_stream(call: Call, stack: ExitStack) -> None:
-    """Count the stream for its caller, and keep its ticket alive.
+def _open_stream(call: Call) -> AbstractContextManager[object]:
+    """Count the stream for its caller, and keep its ticket alive, while it is open.
 
     Raises:
-        ShuttingDown, TooManyRequests.
+        ShuttingDown. TooManyRequests: now, or when it is entered.
     """
     if call.services.is_closing:
         raise ShuttingDown
-    if call.services.callers.streams is not None:
-        stack.enter_context(call.services.callers.streams.opened(call.caller))
-    if call.ticket is not None:
-        stack.enter_context(call.services.tickets.streaming(call.ticket))
+    streams = call.services.callers.streams
+    counted = _NOTHING if streams is None else streams.opened(call.caller)
+    if call.ticket is None:
+        return counted  # idle readers are many: no more of these objects than needed
+    with ExitStack() as entering:
+        entering.enter_context(counted)
+        entering.enter_context(call.services.tickets.streaming(call.ticket))
+        return entering.pop_all()
 
 
 def _lives_for_s(call: Call) -> float | None:
@@ -139,13 +144,15 @@ def _lives_for_s(call: Call) -> float | None:
     return longest if expires_at is None else min(longest, expires_at - time.time())
 
 
-@contextmanager
-def _observed(call: Call) -> Iterator[None]:
-    """Tell the observers that a reader comes and goes."""
+def _observed(call: Call) -> AbstractContextManager[object]:
+    """Tell the observers, if there are any, that a reader comes and goes."""
     observers = call.services.engine.observers
-    if not (observers.subscriber_connected or observers.subscriber_disconnected):
-        yield
-        return
+    return _telling(call) if observers.subscriber_connected or observers.subscriber_disconnected else _NOTHING
+
+
+@contextmanager
+def _telling(call: Call) -> Iterator[None]:
+    observers = call.services.engine.observers
     client_id, loop = new_ulid(call.services.engine.now_ms()), asyncio.get_running_loop()
     began = loop.time()
     if observers.subscriber_connected:
