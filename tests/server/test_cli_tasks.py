@@ -122,7 +122,7 @@ def test_tasks_travel_as_archives(server: TaskcastServer, cli: Cli, tmp_path: Pa
     assert cli("export", "one", "two", "--file", file).stdout == f"Exported 2 task(s) to {file}\n"
     refused = cli("import", file)
     assert refused.returncode == 1
-    assert refused.stderr == "[taskcast] 0 of 2 task(s) were imported\n[taskcast] Task already exists: one\n"
+    assert refused.stderr == "[taskcast] 0 task(s) were imported before\n[taskcast] Task already exists: one\n"
     server.request("DELETE", "/tasks/one")
     single = cli("export", "two").stdout
     replaced = cli("import", "-", "--overwrite", stdin=json.dumps(json.loads(single), indent=2))

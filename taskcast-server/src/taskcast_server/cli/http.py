@@ -19,6 +19,8 @@ from taskcast_server.cli.targets import Target, shown_url
 
 REQUEST_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
+IMPORT_TIMEOUT_S = 600.0
+"""A store may take that long for a large task."""
 STREAM_SILENCE_S = 60.0
 """A stream says something every 15 s or so; after this long without a byte it is taken for dead."""
 
@@ -116,6 +118,34 @@ class Api:
                     _json_of(reply)
                 async with aclosing(self._parsed(reply)) as frames:
                     yield frames
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from error
+
+    async def upload(self, path: str, parts: AsyncIterator[bytes]) -> Any:
+        """Post JSON that comes in parts, and give the reply's. Raises as ``request`` does."""
+        await self._authorize()
+        headers = {"Content-Type": "application/json"}
+        timeout = httpx.Timeout(IMPORT_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        try:
+            reply = await self._client.post(path, content=parts, headers=headers, timeout=timeout)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from error
+        return _json_of(reply)
+
+    async def download(self, path: str, params: Mapping[str, str] | None = None) -> AsyncGenerator[bytes]:
+        """A reply as it comes.
+
+        Raises:
+            Unreachable: no reply, or it broke off. ApiError: refused.
+        """
+        await self._authorize()
+        try:
+            async with self._client.stream("GET", path, params=params) as reply:
+                if not reply.is_success:
+                    await reply.aread()
+                    _json_of(reply)
+                async for piece in reply.aiter_bytes():
+                    yield piece
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
 

@@ -1,18 +1,23 @@
-"""``taskcast export`` and ``taskcast import``: whole tasks as JSON, one archive per line."""
+"""``taskcast export`` and ``taskcast import``: whole tasks as JSON, one archive per line, passed on as they come."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import sys
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 
 from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
-from taskcast_server.cli.output import CliError, OutputFormat, compact_json, remark, tell, tell_json
+from taskcast_server.cli.output import CliError, OutputFormat, remark, tell, tell_json
 from taskcast_server.cli.targets import choose
+
+_PART = 64 << 10
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["{}\[\]]', re.DOTALL)
 
 
 def export_archives(
@@ -29,20 +34,24 @@ def export_archives(
 
     params = {"secrets": "include"} if secrets else None
 
-    async def fetch() -> list[Any]:
+    async def fetch(target: IO[bytes]) -> None:
         async with Api(choose(node, url, token)) as api:
-            return [await api.request("GET", task_path(each, "archive"), params=params) for each in task_ids]
+            for each in task_ids:
+                async with aclosing(api.download(task_path(each, "archive"), params)) as parts:
+                    async for part in parts:
+                        target.write(part)
+                target.write(b"\n")
 
-    archives = asyncio.run(fetch())
     if file is None:
-        for archive in archives:
-            tell_json(archive)
+        asyncio.run(fetch(sys.stdout.buffer))
+        sys.stdout.buffer.flush()
         return
-    _write(file, "".join(f"{compact_json(each)}\n" for each in archives), is_secret=secrets)
+    with _written(file, is_secret=secrets) as target:
+        asyncio.run(fetch(target))
     if output is OutputFormat.JSON:
-        tell_json({"ok": True, "file": str(file), "tasks": len(archives)})
+        tell_json({"ok": True, "file": str(file), "tasks": len(task_ids)})
     else:
-        tell(f"Exported {len(archives)} task(s) to {file}")
+        tell(f"Exported {len(task_ids)} task(s) to {file}")
 
 
 def import_archives(
@@ -53,46 +62,100 @@ def import_archives(
     token: TokenOption = None,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
-    """Read tasks into the server; stops at the first that it refuses."""
+    """Read tasks into the server, each whole or not at all; stops at the first that it refuses."""
+    if str(file) == "-":
+        asyncio.run(_send(Documents(sys.stdin.buffer), choose(node, url, token), output, overwrite=overwrite))
+    else:
+        with file.open("rb") as source:
+            asyncio.run(_send(Documents(source), choose(node, url, token), output, overwrite=overwrite))
+
+
+async def _send(documents: Documents, target: Any, output: OutputFormat, *, overwrite: bool) -> None:
     from taskcast_server.cli.http import Api
 
-    archives = _archives(sys.stdin.read() if str(file) == "-" else file.read_text("utf-8"))
-
-    async def send() -> None:
-        async with Api(choose(node, url, token)) as api:
-            for at, archive in enumerate(archives):
-                body = {"archive": archive, "overwrite": overwrite}
-                try:
-                    result = await api.request("POST", "/tasks/import", body)
-                except CliError:
-                    remark(f"{at} of {len(archives)} task(s) were imported")
-                    raise
-                if output is OutputFormat.JSON:
-                    tell_json(result)
-                else:
-                    replaced = ", replaced the one that was there" if result.get("overwritten") else ""
-                    tell(f"Imported {result['taskId']} ({result['eventCount']} events{replaced})")
-
-    asyncio.run(send())
-
-
-def _archives(text: str) -> list[Any]:
-    """One document, as other programs write it, or one per line."""
-    try:
-        return [json.loads(text)]
-    except ValueError:
-        pass
-    try:
-        archives = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise CliError(f"the file is neither one archive nor one per line: {error}") from error
-    if not archives:
+    done = 0
+    async with Api(target) as api:
+        while documents.has_more():
+            try:
+                result = await api.upload("/tasks/import", _request(documents.next(), overwrite=overwrite))
+            except CliError:
+                remark(f"{done} task(s) were imported before")
+                raise
+            done += 1
+            if output is OutputFormat.JSON:
+                tell_json(result)
+            else:
+                replaced = ", replaced the one that was there" if result.get("overwritten") else ""
+                tell(f"Imported {result['taskId']} ({result['eventCount']} events{replaced})")
+    if not done:
         raise CliError("the file is empty")
-    return archives
 
 
-def _write(path: Path, text: str, *, is_secret: bool) -> None:
-    if is_secret:
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-    path.write_text(text, "utf-8")
+async def _request(document: Iterator[bytes], *, overwrite: bool) -> AsyncGenerator[bytes]:
+    yield b'{"archive":'
+    for part in document:
+        yield part
+    yield b',"overwrite":true}' if overwrite else b"}"
+
+
+class Documents:
+    """JSON objects that stand one behind the other in a file, however they are laid out, each in parts."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._buffer = b""
+
+    def has_more(self) -> bool:
+        """Whether another one begins.
+
+        Raises:
+            CliError: something else does.
+        """
+        self._buffer = self._buffer.lstrip()
+        while not self._buffer:
+            part = self._file.read(_PART)
+            if not part:
+                return False
+            self._buffer = part.lstrip()
+        if not self._buffer.startswith(b"{"):
+            raise CliError("the file is neither one archive nor one per line")
+        return True
+
+    def next(self) -> Iterator[bytes]:
+        """The document that begins here; it has to be read to its end before anything else.
+
+        Raises:
+            CliError: the file ends within it.
+        """
+        at = depth = 0
+        while True:
+            token = _TOKEN.search(self._buffer, at)
+            text = token.group() if token else b""
+            if token is None or text == b'"':  # the rest of a string may still be to come
+                sure = token.start() if token else len(self._buffer)
+                yield self._buffer[:sure]
+                more = self._file.read(_PART)
+                if not more:
+                    raise CliError("the file ends within an archive")
+                self._buffer, at = self._buffer[sure:] + more, 0
+                continue
+            at = token.end()
+            depth += (text in (b"{", b"[")) - (text in (b"}", b"]"))
+            if not depth:
+                yield self._buffer[:at]
+                self._buffer = self._buffer[at:]
+                return
+
+
+@contextmanager
+def _written(path: Path, *, is_secret: bool) -> Iterator[IO[bytes]]:
+    """A file that is there when all of it has been written."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as target:
+            if is_secret:
+                beside.chmod(0o600)
+            yield target
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
