@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import uuid4
 
 from taskcast_client.calls.call import Call, events_path
-from taskcast_client.errors import ClientError, RefusedError, StaleAssignment, TaskCancelled, ToolFailed
+from taskcast_client.errors import ClientError, RefusedError, ReplyExpired, StaleAssignment, TaskCancelled, ToolFailed
 from taskcast_client.models import (
     EventInput,
     JsonObject,
@@ -310,6 +310,8 @@ class TaskRun:
         )
         try:
             await self._client.connection.run(call)
+        except ReplyExpired:
+            return  # published the first time, when the reply was lost; replaced values of a series cannot be told again
         except RefusedError as refusal:
             raise await self._explained(refusal) from refusal
 
