@@ -21,6 +21,8 @@ def tell(log: logging.Logger, level: int, event: str, /, **facts: object) -> Non
 
 def shown(value: object) -> str:
     """A fact in a line of text; quoted where it would not be one word, so that no value can forge a line."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, separators=(",", ":"))
     text = str(value)
     return text if _PLAIN.fullmatch(text) and text.isprintable() else json.dumps(text)
 

@@ -201,7 +201,7 @@ class LiveConfig:
 
     def _tell(self, change: Change) -> None:
         """At a level that is heard, whatever is being changed."""
-        changed = wire.dumps({path: list(values) for path, values in change.values.items()}).decode()
+        changed = {path: list(values) for path, values in change.values.items()}
         level = max(logging.WARNING, _log.getEffectiveLevel())
         tell(_log, level, "config_changed", by=change.by, changed=changed)
 
