@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from taskcast_server.cli.loading import Loaded
     from taskcast_server.serve import Started
 
+_AUTO_MIGRATE = "TASKCAST_AUTO_MIGRATE"
+_YES = ("1", "true", "yes", "on")
+
 
 def start(
     config: ConfigOption = None,
@@ -49,6 +52,8 @@ def start(
     facts = described(loaded)
     if not as_json:
         _tell_banner(facts)
+    if facts["longTermStore"] is None and os.environ.get(_AUTO_MIGRATE, "").lower() in _YES:
+        remark(f"{_AUTO_MIGRATE} is set but no Postgres configured — skipping")
     if loaded.is_default_store:
         _make_directory(Path(facts["shortTermStore"]["path"]).parent)
     _serve(loaded, facts, output, is_verbose=verbose or output is OutputFormat.VERBOSE)
