@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import PipelineCommand
-from redis.exceptions import MovedError
+from redis.exceptions import MovedError, ResponseError
 
 from taskcast_redis.topology import Client
 
@@ -25,7 +25,10 @@ async def send(client: Client, tag: str, commands: Sequence[Command]) -> list[An
     if isinstance(client, RedisCluster):
         return await _send_to_slot(client, client.keyslot(tag), commands)
     if len(commands) == 1:
-        return [await client.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
+        try:
+            return [await client.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
+        except ResponseError as error:
+            return [error]
     pipeline: Any = client.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)

@@ -27,6 +27,9 @@ from taskcast_redis.topology import Client, make_client, sentinels_of
 _log = logging.getLogger(__name__)
 
 Argument = bytes | str | int
+Call = tuple[str, str, tuple[Argument, ...]]
+"""A verb, the tag of the shard that it is for, and its arguments."""
+
 DRIFT_MS_PER_S = 0.1
 """How much less sure the server's time is with every second since it was asked for."""
 
@@ -319,16 +322,38 @@ class RedisConnection:
         chosen = script(name)
         replies: list[Any] = []
         for head in (("EVALSHA", chosen.sha), ("EVAL", chosen.text)):
-            try:
-                replies = await send(client, keys[0], [(*head, len(keys), *keys, *arguments), *more])
-            except driver.NoScriptError:
-                continue
+            replies = await send(client, keys[0], [(*head, len(keys), *keys, *arguments), *more])
             if not isinstance(replies[0], driver.NoScriptError):
                 break
         for each in replies:
             if isinstance(each, Exception):
                 raise each
         return replies if more else replies[0]
+
+    async def look(self, calls: Sequence[Call]) -> list[Any]:
+        """Call the scripts of verbs that change nothing, all of one shard where this is a Cluster, in one go.
+
+        Returns a reply for each; what a script is refused for stands in place of its own.
+
+        Raises:
+            StoreUnavailable: see ``run``.
+        """
+        replies: list[Any] = await self.guarded(lambda client: self._look(client, calls))
+        return replies
+
+    async def _look(self, client: Client, calls: Sequence[Call]) -> list[Any]:
+        shard = calls[0][1]
+        replies = await send(client, shard, [("EVALSHA", script(name).sha, 1, tag, *a) for name, tag, a in calls])
+        unknown = [n for n, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)]
+        if unknown:
+            named = [calls[n] for n in unknown]
+            again = await send(client, shard, [("EVAL", script(name).text, 1, tag, *a) for name, tag, a in named])
+            for n, reply in zip(unknown, again, strict=True):
+                replies[n] = reply
+        for reply in replies:
+            if isinstance(reply, Exception) and not is_mistake(reply):
+                raise reply
+        return replies
 
     async def guarded(self, call: Callable[[Any], Any]) -> Any:
         """Talk to the client within the bounds of time and number; trouble becomes StoreUnavailable."""

@@ -21,6 +21,7 @@ from taskcast_redis.codec import LETTERS, record_arguments, stored_of, view_argu
 from taskcast_redis.commits import CommitQueue
 from taskcast_redis.connection import Argument, RedisConnection
 from taskcast_redis.keys import given, pack, unpack
+from taskcast_redis.looks import LookQueue
 
 TRIM_PORTION = 2_000
 """Entries that one call looks at: Redis does nothing else meanwhile."""
@@ -29,8 +30,8 @@ TRIM_PORTION = 2_000
 class LogWriter:
     """What changes tasks and their logs."""
 
-    def __init__(self, connection: RedisConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: RedisConnection, looks: LookQueue) -> None:
+        self._connection, self._looks = connection, looks
         self._queue = CommitQueue(connection)
 
     async def close(self) -> None:
@@ -71,7 +72,7 @@ class LogWriter:
 
     async def get(self, task_id: str) -> Stored | None:
         """See TaskLog."""
-        reply = await self._connection.run("get", [self._connection.keys.of(task_id)], [pack(task_id)])
+        reply = await self._looks.look("get", self._connection.keys.of(task_id), [pack(task_id)])
         return None if reply is None else stored_of(reply)
 
     async def heads(self, held: Sequence[Held]) -> Sequence[Head | None]:

@@ -14,6 +14,7 @@ from taskcast_core.wire import loads
 from taskcast_redis.codec import LogNames, Reply, kinds_of, part_of, segments_of, series_of, view_arguments
 from taskcast_redis.connection import Argument, RedisConnection
 from taskcast_redis.keys import given, pack, unpack
+from taskcast_redis.looks import LookQueue
 
 
 class LogLooks:
@@ -23,13 +24,13 @@ class LogLooks:
         looked_at: entries that ``count`` and ``seek`` had to look at so far; for tests of the bounds.
     """
 
-    def __init__(self, connection: RedisConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: RedisConnection, queue: LookQueue) -> None:
+        self._connection, self._queue = connection, queue
         self.looked_at = 0
 
     async def _ask(self, verb: str, task_id: str, epoch: int | None, *arguments: Argument) -> Reply:
         tag = self._connection.keys.of(task_id)
-        reply: Reply = await self._connection.run(verb, [tag], [pack(task_id), given(epoch), *arguments])
+        reply: Reply = await self._queue.look(verb, tag, [pack(task_id), given(epoch), *arguments])
         if reply[0] == b"not_hot":
             raise NotHot(task_id)
         if reply[0] == b"epoch":

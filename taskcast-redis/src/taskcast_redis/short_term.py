@@ -31,6 +31,7 @@ from taskcast_redis.diagnosis import diagnose
 from taskcast_redis.failures import COMMAND
 from taskcast_redis.listing import TaskList
 from taskcast_redis.log import LogWriter
+from taskcast_redis.looks import LookQueue
 from taskcast_redis.pending import Pending
 from taskcast_redis.reader import LogLooks
 from taskcast_redis.workers import WorkerTable
@@ -46,8 +47,9 @@ class RedisShortTermStore:
 
     def __init__(self, connection: RedisConnection) -> None:
         self.connection = connection
-        self._log = LogWriter(connection)
-        self._looks = LogLooks(connection)
+        self._queue = LookQueue(connection)
+        self._log = LogWriter(connection, self._queue)
+        self._looks = LogLooks(connection, self._queue)
         self._list = TaskList(connection)
         self._pending = Pending(connection)
         self._copies = Copies(connection)
@@ -62,6 +64,7 @@ class RedisShortTermStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._log.close()
+        await self._queue.close()
         self.connection.stores -= 1
         await self.connection.__aexit__(kind, error, trace)
 
