@@ -78,6 +78,13 @@ async def test_a_job_queue_in_a_few_lines(client: TaskcastClient) -> None:
     assert replay == [{"done": 1, "total": 1}]
 
 
+async def test_there_are_no_sockets(client: TaskcastClient) -> None:
+    worker = TaskcastWorker(client, via="websocket")
+    worker.task("square")(lambda task: None)
+    with pytest.raises(RuntimeError, match="let the worker pull"):
+        await asyncio.wait_for(worker.run(), DEADLINE_S)
+
+
 async def test_a_tool_call_and_its_answer(client: TaskcastClient) -> None:
     async with client.task() as task:
         calling = [asyncio.create_task(task.call_tool("add", n, call_id=f"c{n}")) for n in range(3)]

@@ -51,6 +51,7 @@ class Connection:
         self._timeout_s = timeout_s
         self._token = _TokenSource(token)
         self._last_token: str | None = None
+        self._has_sockets: bool = getattr(transport, "has_sockets", True)
         own = {} if service_key is None else {SERVICE_KEY_HEADER: service_key}
         # Streams and long polls live long: a pool that counts them against a bound would starve everything else.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
@@ -67,7 +68,13 @@ class Connection:
         await self._http.aclose()
 
     async def socket_address(self, path: str) -> tuple[str, dict[str, str]]:
-        """Where a WebSocket of this server is, and the headers that say who asks."""
+        """Where a WebSocket of this server is, and the headers that say who asks.
+
+        Raises:
+            RuntimeError: there are none without a network.
+        """
+        if not self._has_sockets:
+            raise RuntimeError("there are no WebSockets in this process; let the worker pull")
         url = httpx.URL(str(self._http.base_url).rstrip("/") + path)
         url = url.copy_with(scheme="wss" if url.scheme == "https" else "ws")
         named = {name: value for name, value in self._http.headers.items() if name not in _HTTP_ONLY}

@@ -53,7 +53,13 @@ async def in_process(
 
 
 class AppTransport(httpx.AsyncBaseTransport):
-    """Gives requests to an ASGI application; answers are passed on piece by piece, as streams need it."""
+    """Gives requests to an ASGI application; answers are passed on piece by piece, as streams need it.
+
+    Attributes:
+        has_sockets: whether there are WebSockets, too.
+    """
+
+    has_sockets = False
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
