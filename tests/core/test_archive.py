@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from taskcast_core.archive import ArchiveSettings, Rebuilt
 from taskcast_core.builtin.memory_log import MemoryLog
 from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
 from taskcast_core.contracts import Committed, ListQuery, Watermark
+from taskcast_core.deadlines import SweepSettings
 from taskcast_core.entries import Entry
 from taskcast_core.errors import (
+    InvalidTransition,
     StorageBusy,
     StoragePreconditionFailed,
     StorageReleaseUnsupported,
@@ -24,6 +27,7 @@ from taskcast_core.errors import (
 )
 from taskcast_core.followers import FollowerSettings
 from taskcast_core.models import Cursor
+from taskcast_core.retention import RetentionSettings
 from taskcast_core.settings import EngineSettings
 from taskcast_core.testing.portrait import portrait
 from tests.core import tiers as both
@@ -108,6 +112,77 @@ async def test_deadlines_of_cold_tasks_fire(tiers: Tiers) -> None:
         return found is not None and found.status == "timeout"
 
     await eventually(timed_out, within_s=5)
+
+
+async def test_a_suspended_task_goes_cold_and_wakes_up_by_itself(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine)
+    await engine.transition_task(task_id, "blocked", reason="later", resume_after_ms=300)
+    await tiers.release(task_id)
+
+    async def is_awake() -> bool:
+        await engine.sweeper.sweep()
+        found = await engine.get_task(task_id)
+        return found is not None and found.status == "running"
+
+    await eventually(is_awake)
+    assert (await engine.publish_event(task_id, type="log", data={})).index == 21
+
+
+async def test_a_deadline_of_a_cold_task_raced_by_its_end(tiers: Tiers) -> None:
+    async with tiers.another() as second, tiers.another() as third:
+        engines = (tiers.engine, second, third)
+        ids = [await chatty(tiers.engine, rounds=1, ttl=1) for _ in range(10)]
+        for task_id in ids:
+            await tiers.release(task_id)
+        ended = 0
+
+        async def complete(task_id: str) -> None:
+            nonlocal ended
+            with suppress(InvalidTransition):
+                await second.transition_task(task_id, "completed")
+                ended += 1
+
+        await eventually(lambda: tiers.cold.due("ttl", 1))
+        await asyncio.gather(
+            *(e.sweeper.sweep() for e in engines), *map(complete, ids), *(e.sweeper.sweep() for e in engines)
+        )
+        found = [await tiers.engine.get_task(task_id) for task_id in ids]
+        statuses = [task.status if task else None for task in found]
+        assert set(statuses) <= {"completed", "timeout"} and statuses.count("completed") == ended
+        for task_id in ids:
+            ends = [e.data["status"] for e in await tiers.engine.get_history(task_id) if e.type == "taskcast:status"]
+            assert len(ends) == 2, "running, and one end"
+
+
+async def test_a_pause_takes_the_deadline_along_into_the_cold(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine, rounds=1, ttl=1)
+    await engine.transition_task(task_id, "paused")
+    await tiers.release(task_id)
+    await asyncio.sleep(1.1)  # the time in which nothing may happen
+    await engine.sweeper.sweep()
+    assert (await engine.get_task(task_id)).status == "paused"  # type: ignore[union-attr]
+    before = engine.now_ms()
+    await engine.transition_task(task_id, "running")
+    assert (await tiers.existing(task_id)).record.timers["ttl"] >= before + 1_000, "it starts anew"
+
+
+async def test_ended_tasks_leave_the_hot_store_by_themselves(tiers: Tiers) -> None:
+    retention = RetentionSettings(keep_ended_ms=None, release_ended_ms=50)
+    settings = evolve(SETTINGS, retention=retention, sweep=SweepSettings(lease_ms=20))
+    async with tiers.another(settings=settings) as engine:
+        ended, live = await chatty(engine), await chatty(engine)
+        history = await engine.get_history(ended)
+        await engine.transition_task(ended, "completed")
+
+        async def is_gone() -> bool:
+            await engine.sweeper.sweep()
+            return await tiers.hot.get(ended) is None
+
+        await eventually(is_gone)
+        assert (await engine.get_history(ended))[:-1] == history
+        assert await tiers.hot.get(live) is not None
 
 
 async def test_release_asks_for_what_the_caller_believes(tiers: Tiers) -> None:
