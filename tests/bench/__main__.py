@@ -1,8 +1,9 @@
 """``make bench``: our server against its yardsticks, run by run in turns.
 
-    python -m tests.bench [quick|full] [--rounds N] [--only LOAD] [--json FILE] [--plot FILE]
+    python -m tests.bench [quick|full|scale] [--rounds N] [--only LOAD] [--json FILE] [--plot FILE]
 
-``quick`` (under a minute) takes one short round of most loads; ``full`` five rounds of all of them, some ten minutes.
+``quick`` (under a minute) takes one short round of most loads; ``full`` five rounds of all of them, some ten minutes;
+``scale`` shows what one operation costs as readers, tasks, logs, series and processes grow.
 Servers run on one core, generators and Redis on another. CPU comes from the scheduler's own accounting, so other work
 on the machine disturbs rates and latencies first, and ratios last.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from tests.bench import scale
 from tests.bench.cases import LOADS, Load, Size
 from tests.bench.load import LoadError, Row, generator
 from tests.bench.report import as_json, drawing, lines_of, table
@@ -86,7 +88,7 @@ def facts() -> dict[str, Any]:
 def main() -> None:
     """Measure, print the table, write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("quick", "full"), nargs="?", default="quick")
+    parser.add_argument("mode", choices=("quick", "full", "scale"), nargs="?", default="quick")
     parser.add_argument("--rounds", type=int, help="how often everything is measured; 1 in quick mode, else 5")
     parser.add_argument("--only", action="append", choices=[load.name for load in LOADS], help="this load only")
     parser.add_argument("--json", type=Path, help="where all figures and runs go")
@@ -94,6 +96,9 @@ def main() -> None:
     given = parser.parse_args()
     for name in ("sse_bench", "http_bench"):
         generator(name)
+    if given.mode == "scale":
+        print(scale.table(scale.curves(given.rounds or 3)))
+        return
     is_quick = given.mode == "quick"
     loads = [load for load in LOADS if (load.name in given.only if given.only else load.in_quick or not is_quick)]
     before = facts()

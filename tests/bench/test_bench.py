@@ -1,0 +1,95 @@
+"""The bench itself: its servers and generators work together, and its table says what was measured."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.bench import cases, load, report
+from tests.bench.cases import EVENT, EVENTS, FIGURES, LOADS
+from tests.bench.targets import Target, running
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="the load generators need a C compiler"
+)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, Target]]:
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(running(name)) for name in ("raw", "asgi", "memory")}
+
+
+@pytest.mark.parametrize("name", ["raw", "memory"])
+def test_every_reader_gets_every_event(servers: dict[str, Target], name: str) -> None:
+    target = servers[name]
+    row = load.readers(target.port, target.pid, subs=6, tasks=3, events=12, closed=True)
+    assert row["delivered"] == row["expected"] == 24
+    assert row["cpu_us_per_delivery"] > 0
+    assert 0 < row["p50_us"] <= row["p99_us"]
+
+
+def test_a_replay_begins_with_the_first_event(servers: dict[str, Target]) -> None:
+    target = servers["memory"]
+    row = load.readers(target.port, target.pid, subs=1, events=40, batch=20, replay=True)
+    assert row["delivered"] == 40
+    assert row["first_frame_ms"] > 0
+
+
+@pytest.mark.parametrize(("name", "body"), [("asgi", EVENT), ("asgi", EVENTS), ("memory", EVENT), ("memory", EVENTS)])
+def test_requests_are_answered_and_counted(servers: dict[str, Target], name: str, body: bytes) -> None:
+    target = servers[name]
+    path = "/echo" if name == "asgi" and body == EVENTS else "/"
+    if name == "memory":
+        path = f"/tasks/{target.new_task()}/events"
+    row = load.requests(target.port, target.pid, path, body, conns=2, seconds=10, warm_up=0, most=8)
+    assert row["requests"] >= 8
+    assert row["bad_replies"] == row["errors"] == 0
+
+
+def test_refusals_are_an_error(servers: dict[str, Target]) -> None:
+    target = servers["memory"]
+    with pytest.raises(load.LoadError, match="bad_replies"):
+        load.requests(target.port, target.pid, "/tasks/none/events", EVENT, conns=1, seconds=10, warm_up=0, most=2)
+
+
+def test_the_table_compares_with_the_yardstick() -> None:
+    runs = {
+        ("singles", "asgi"): [{"requests_per_s": 1000.0, "cpu_us_per_request": 30.0}] * 3,
+        ("singles", "memory"): [{"requests_per_s": rate, "cpu_us_per_request": 50.0} for rate in (500.0, 700.0, 650.0)],
+        ("singles", "sqlite"): [{"requests_per_s": 390.0, "cpu_us_per_request": 70.0}],
+    }
+    lines = report.lines_of(runs)
+    rates = {line.target: line for line in lines if line.unit == "/s"}
+    assert (rates["memory"].value, rates["memory"].ratio, rates["memory"].is_met) == (650.0, 0.65, True)
+    assert (rates["sqlite"].ratio, rates["sqlite"].is_met) == (0.39, False)
+    assert (rates["asgi"].ratio, rates["asgi"].is_met) == (None, None)
+    assert "| Single publishes, 64 connections | sqlite | 390 /s | 0% | 0.39 × | ≥ 0.4 × | NO |" in report.table(lines)
+    assert report.as_json(lines, runs, {"cpus": 2})["figures"][0]["median"] == 1000.0
+
+
+def test_a_drawing_is_made() -> None:
+    # In a process of its own: pygal leaves a finder of an old kind among the interpreter's.
+    program = (
+        "from tests.bench import report; from tests.bench.report import Line; import sys; "
+        "line = Line('Single publishes: CPU', 'memory', 50.0, 'µs', 0.0, None, '', None); "
+        "sys.stdout.write(report.drawing([line]))"
+    )
+    drawn = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert drawn.startswith("<svg")
+    assert "Single publishes" in drawn
+
+
+def test_every_figure_has_a_load() -> None:
+    measured = {load.name: load.targets for load in LOADS}
+    for figure in FIGURES:
+        assert figure.load in measured
+        if figure.against is not None:
+            assert figure.against in measured[figure.other or figure.load]
+    assert cases.Size(1.0, 0.1).of(4000, 50) == 400
