@@ -136,6 +136,20 @@ async def test_items_with_progress(client: TaskcastClient) -> None:
 # ── Servers that fail ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_a_publish_whose_lost_reply_is_gone_counts_as_made() -> None:
+    task = b'{"id":"t","status":"running","createdAt":1,"updatedAt":1}'
+    gone = b'{"error":"no longer available","code":"reply_expired"}'
+    async with (
+        RawServer([(201, {}, task), None, (409, {}, gone), (200, {}, task)]) as raw,
+        TaskcastClient(raw.url, retry=RetryPolicy(first_s=0.001)) as client,
+    ):
+        async with client.task() as run:
+            await run.emit("x")
+        assert [request.method for request in raw.requests] == ["POST", "POST", "POST", "PATCH"]
+        lost, again = raw.requests[1:3]
+        assert (lost.headers["idempotency-key"], lost.body) == (again.headers["idempotency-key"], again.body)
+
+
 async def test_an_unreachable_server_does_not_hide_the_exception() -> None:
     task = b'{"id":"t","status":"running","createdAt":1,"updatedAt":1}'
     async with (

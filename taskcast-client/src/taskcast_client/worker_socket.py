@@ -115,8 +115,8 @@ class WorkerSocket:
     async def _claim_again(self, socket: ClientConnection) -> None:
         """Whenever a task has ended, claim what was missed, the longest waiting first."""
         while True:
-            self._lane.room.clear()
             await self._lane.room.wait()
+            self._lane.room.clear()
             for task_id in list(self._missed)[: self._lane.handler.capacity]:
                 await self._say(socket, type="claim", taskId=task_id)
 
