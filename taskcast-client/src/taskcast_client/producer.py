@@ -311,7 +311,7 @@ class TaskRun:
         try:
             await self._client.connection.run(call)
         except ReplyExpired:
-            return  # published the first time, when the reply was lost; replaced values cannot be told again
+            return  # published before, when the reply was lost; values since replaced cannot be told again
         except RefusedError as refusal:
             raise await self._explained(refusal) from refusal
 
