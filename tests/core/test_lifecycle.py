@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from attrs import evolve
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
 from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
 from taskcast_core.builtin.memory_store import MemoryShortTermStore
-from taskcast_core.contracts.task_log import Change, Guard, LogLimits
+from taskcast_core.contracts.followers import Due
+from taskcast_core.contracts.task_log import Change, Guard, LogLimits, TimerKind
 from taskcast_core.deadlines import SweepSettings
 from taskcast_core.engine import EngineSettings, TaskEngine
 from taskcast_core.errors import (
@@ -217,6 +219,35 @@ async def test_deadlines_of_this_process_are_met_on_time() -> None:
                 return await status(engine, task) == wanted
 
             await eventually(has_moved)
+
+
+class _TimePasses(MemoryShortTermStore):
+    """A store that is asked for deadlines just before one, and answers just after it."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.manual = clock
+
+    async def due(self, kind: TimerKind, limit: int, lease_ms: int) -> Sequence[Due]:
+        found = await super().due(kind, limit, lease_ms)
+        if kind == "ttl":
+            self.manual.advance(1)
+        return found
+
+
+async def test_a_deadline_that_passes_while_the_store_is_asked_is_met(clock: ManualClock) -> None:
+    settings = evolve(IDLE, sweep=SweepSettings(interval_s=3600))
+    broadcast, store = MemoryBroadcastProvider(), _TimePasses(clock)
+    async with TaskEngine(broadcast=broadcast, short_term_store=store, settings=settings, clock=clock) as engine:
+        task = await running(engine, ttl=10)
+        assert await after(engine, clock, 9_999, task) == "running"
+        sweeping = asyncio.create_task(engine.sweeper.run())
+
+        async def has_ended() -> bool:
+            return await status(engine, task) == "timeout"
+
+        await eventually(has_ended)
+        sweeping.cancel()
 
 
 # ── Cleanup ──────────────────────────────────────────────────────────────────────────────────────────────────────────

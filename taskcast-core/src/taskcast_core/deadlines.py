@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from attrs import frozen
 
 from taskcast_core.clock import Clock
-from taskcast_core.contracts.followers import Deadlines, Due
+from taskcast_core.contracts.followers import Due
+from taskcast_core.contracts.hot_store import ShortTermStore
 from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import TimerKind
 from taskcast_core.errors import StoreUnavailable, TaskcastError
@@ -22,6 +23,12 @@ from taskcast_core.log_events import tell_storage
 _log = logging.getLogger(__name__)
 
 Action = Callable[[Due], Awaitable[None]]
+
+_NEARLY_MS = 50
+"""A timer that ran out this short a time ago may have run out after the store was asked: clocks tick meanwhile, and a
+wait can end a little early."""
+_AGAIN_MS = 10
+"""When it is asked again for such a one."""
 
 
 @frozen
@@ -43,7 +50,7 @@ class Sweeper:
 
     def __init__(
         self,
-        store: Deadlines,
+        store: ShortTermStore,
         cold: LongTermStore | None,
         clock: Clock,
         actions: Mapping[TimerKind, Action],
@@ -94,6 +101,7 @@ class Sweeper:
         """
         done = 0
         for kind, action in self._actions.items():
+            asked_at = self._store.now_ms()
             while due := await self._store.due(kind, self._settings.batch, self._settings.lease_ms):
                 await self._act(action, due)
                 done += len(due)
@@ -104,8 +112,9 @@ class Sweeper:
                 await self._act(action, asleep)
                 done += len(asleep)
             upcoming = await self._store.next_due(kind)
-            if upcoming is not None and upcoming > self._clock.now_ms():
-                self.expect(min(upcoming - self._clock.now_ms(), int(self._settings.interval_s * 1000)))
+            if upcoming is not None and upcoming > asked_at - _NEARLY_MS:
+                left_ms = max(upcoming - self._store.now_ms(), _AGAIN_MS)
+                self.expect(min(left_ms, int(self._settings.interval_s * 1000)))
         return done
 
     async def _act(self, action: Action, due: Sequence[Due]) -> None:
