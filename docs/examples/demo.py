@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpx
 
-from taskcast_client import TaskcastClient, TaskRun
+from taskcast_client import RetryPolicy, TaskcastClient, TaskRun
 
 SHORT = "--short" in sys.argv
 PAUSE_S = 0.002 if SHORT else 0.05
@@ -31,6 +31,7 @@ ANSWER = (
     "with her lantern, three short, one long; and far out, where no ship had been for weeks, something replied. "
 ) * (1 if SHORT else 2)  # fmt: skip
 CONFIG = "logLevel: error\nadapters: {shortTermStore: {provider: sqlite, path: demo.db}}\n"
+PATIENT = RetryPolicy(attempts=100, longest_s=0.5)  # the server is away for some seconds
 began = time.monotonic()
 
 
@@ -53,16 +54,18 @@ class Server:
 
     async def start(self) -> None:
         program = Path(sys.executable).with_name("taskcast")
-        self.process = await asyncio.create_subprocess_exec(
-            program, "start", "-p", str(self.port), cwd=self.folder,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                program, "start", "-p", str(self.port), cwd=self.folder, stdout=log, stderr=log
+            )
         async with asyncio.timeout(60), httpx.AsyncClient() as http:
             while True:
                 try:
                     if (await http.get(f"{self.url}/health/ready")).is_success:
                         break
                 except httpx.TransportError:
+                    if self.process.returncode is not None:
+                        sys.exit("the server has ended: " + (self.folder / "server.log").read_text())
                     await asyncio.sleep(0.05)
         tell("server", f"serves at {self.url}, process {self.process.pid}")
 
@@ -88,7 +91,7 @@ class Reader:
         begin = "from the beginning" if self.last is None else f"after event {self.last}"
         tell(self.name, f"connects, {begin}")
         told = 0
-        async with TaskcastClient(self.url) as client:
+        async with TaskcastClient(self.url, retry=PATIENT) as client:
             stream = client.subscribe(self.task_id, since=self.last)
             async for event in stream:
                 self.last = event.event_id
@@ -107,7 +110,7 @@ class Reader:
                     await stream.aclose()
                     tell(self.name, f"is cut off at {len(answer)} characters")
                     return
-        tell(self.name, f"has reached the end: {len(self.texts['answer'])} characters")
+        tell(self.name, f"has reached the end, {stream.status}: {len(self.texts.get('answer', ''))} characters")
 
 
 async def speak(task: TaskRun) -> AsyncIterator[int]:
@@ -152,7 +155,7 @@ async def running(folder: Path) -> AsyncIterator[Server]:
 async def perform(server: Server) -> list[str]:
     """The whole play: what went wrong."""
     async with (
-        TaskcastClient(server.url) as client,
+        TaskcastClient(server.url, retry=PATIENT) as client,
         asyncio.TaskGroup() as group,  # ends after the task, when both readers have ended
         client.task(type="llm.chat", params={"prompt": "Tell me a story"}) as task,
     ):
@@ -172,7 +175,7 @@ async def perform(server: Server) -> list[str]:
                 await server.kill()
                 await server.start()
         tell("model", "has said everything")
-    async with TaskcastClient(server.url) as client:
+    async with TaskcastClient(server.url, retry=PATIENT) as client:
         late = Reader("late", server.url, task.id)
         await late.follow()
         status = (await client.get_task(task.id)).status
