@@ -237,11 +237,14 @@ class _TimePasses(MemoryShortTermStore):
 
 async def test_a_deadline_that_passes_while_the_store_is_asked_is_met(clock: ManualClock) -> None:
     settings = evolve(IDLE, sweep=SweepSettings(interval_s=3600))
-    broadcast, store = MemoryBroadcastProvider(), _TimePasses(clock)
-    async with TaskEngine(broadcast=broadcast, short_term_store=store, settings=settings, clock=clock) as engine:
+    parts = {"broadcast": MemoryBroadcastProvider(), "short_term_store": _TimePasses(clock)}
+    async with (
+        TaskEngine(**parts, settings=settings, clock=clock) as engine,
+        TaskEngine(**parts, settings=settings, clock=clock) as another,
+    ):
         task = await running(engine, ttl=10)
-        assert await after(engine, clock, 9_999, task) == "running"
-        sweeping = asyncio.create_task(engine.sweeper.run())
+        assert await after(another, clock, 9_999, task) == "running"
+        sweeping = asyncio.create_task(another.sweeper.run())
 
         async def has_ended() -> bool:
             return await status(engine, task) == "timeout"
