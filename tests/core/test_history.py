@@ -58,6 +58,19 @@ async def test_cursors_and_limits_page_without_a_gap(engine: TaskEngine, clock: 
     assert (await engine.read_history(task_id, since=Cursor(index=99))).gap == "ahead"
 
 
+async def test_of_several_cursors_the_most_exact_one_counts(engine: TaskEngine, clock: ManualClock) -> None:
+    task_id, log = await story(engine, clock)
+    late = log.events[6]
+    for cursor, first in (
+        (Cursor(id=log.events[2].id, index=6, timestamp=late.timestamp), 3),
+        (Cursor(id=log.events[5].id, index=1), 6),
+        (Cursor(index=1, timestamp=late.timestamp), 2),
+        (Cursor(index=-1, timestamp=late.timestamp), 0),
+        (Cursor(id="", index=4), 5),
+    ):
+        assert [event.index for event in await engine.get_history(task_id, since=cursor)] == list(range(first, 8))
+
+
 async def test_filters_apply_after_the_limit(engine: TaskEngine, clock: ManualClock) -> None:
     task_id, _ = await story(engine, clock)
     found = await engine.get_history(task_id, types=["llm.*"], levels=["info"], limit=5)

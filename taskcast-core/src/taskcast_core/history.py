@@ -47,9 +47,12 @@ async def read_history(
     limit: int | None,
     collapse: bool,
 ) -> History:
-    """The events of a task after a cursor; ``since.index`` is the log's own index here."""
+    """The events of a task after a cursor; ``since.index`` is the log's own index here.
+
+    Of several cursors the most exact one counts: id before index before timestamp (wire spec, events 4).
+    """
     task_id, epoch = stored.task.id, stored.epoch
-    start = await resolve(reader, task_id, since, View(), epoch=epoch)
+    start = await resolve(reader, task_id, since and _most_exact(since), View(), epoch=epoch)
     entries = await _entries(reader, task_id, epoch, start.after, limit)
     visible = [entry for entry in entries if view.matches(entry.type, entry.level)]
     last_index = entries[-1].index if entries else -1
@@ -58,6 +61,12 @@ async def read_history(
     else:
         deliveries = tuple(Delivery(entry, entry.index) for entry in visible)
     return History(deliveries, start.gap, len(entries), last_index)
+
+
+def _most_exact(since: Cursor) -> Cursor:
+    if since.id:
+        return Cursor(id=since.id)
+    return since if since.index is None else Cursor(index=since.index)
 
 
 async def _entries(reader: LogReader, task_id: str, epoch: int, after: int, limit: int | None) -> Sequence[Entry]:
