@@ -58,13 +58,15 @@ class Presenter:
     async def present(self, items: Iterable[Entry | Hole]) -> list[Delivery]:
         """The deliveries of the next items, which follow on those before."""
         shown: list[Delivery] = []
+        shows_all = self.view.is_everything
         for item in items:
             if isinstance(item, Hole):
                 self.position += self._hidden(item)
                 if item.cut_series and item.last > self.collapsed_upto:
                     self.due |= self.all_series
-            elif self.view.matches(item.type, item.level):
-                delivery = await self._show(item)
+            elif shows_all or self.view.matches(item.type, item.level):
+                # Most entries belong to no series, and need nobody asked.
+                delivery = Delivery(item, self.position) if item.series_id is None else await self._show(item)
                 self.position += 1
                 if delivery is not None:
                     shown.append(delivery)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 from taskcast_core.deliveries import Batch, Delivery
 from taskcast_core.models import TaskStatus
@@ -12,6 +13,11 @@ HELLO = b": connected\n\n"
 """The first bytes of every stream, so that proxies and clients see it begin at once."""
 HEARTBEAT = b": keep-alive\n\n"
 
+_WRAPPED = (
+    b'event: taskcast.event\ndata: {"filteredIndex":%d,"rawIndex":%d,"eventId":"%b","taskId":%b,"timestamp":%d,%b\n'
+    b"id: %b\n\n"
+)
+_BARE = b'event: taskcast.event\ndata: {"id":"%b","index":%d,"taskId":%b,"timestamp":%d,%b\nid: %b\n\n'
 _UNFIT_FOR_A_LINE = re.compile(r"[\x00\r\n\ud800-\udfff]")
 
 
@@ -19,8 +25,23 @@ def encode_batch(batch: Batch, *, wrap: bool) -> bytes:
     """The frames of a batch; readers of one batch and one form share the very bytes."""
     chunk = batch.memo.get(wrap)
     if chunk is None:
-        chunk = batch.memo[wrap] = b"".join([encode_delivery(delivery, wrap=wrap) for delivery in batch.deliveries])
+        chunk = batch.memo[wrap] = b"".join(_frames(batch.deliveries, wrap=wrap))
     return chunk
+
+
+def _frames(deliveries: Sequence[Delivery], *, wrap: bool) -> Iterator[bytes]:
+    """`encode_delivery` of each, with nearly all of them made in one step."""
+    for delivery in deliveries:
+        entry, position, is_snapshot, is_gap = delivery
+        if is_snapshot or is_gap or entry.given_id is not None:
+            yield encode_delivery(delivery, wrap=wrap)
+            continue
+        origin, at, index = entry.origin, entry.timestamp, entry.index
+        own_id = origin.event_id(at, index).encode()
+        if wrap:
+            yield _WRAPPED % (position, index, own_id, origin.task_json, at, entry.text[1:], own_id)
+        else:
+            yield _BARE % (own_id, index, origin.task_json, at, entry.text[1:], own_id)
 
 
 def encode_wrapped(batch: Batch) -> bytes:

@@ -286,6 +286,8 @@ class MemoryLog:
         start = max(after + 1, 0)
         if start < self._first and start < stop and not reverse:
             raise NotRetained(stored.task.id, self._first)
+        if not reverse and (plain := self._plain(start, min(stop, start + limit))):
+            return Page(stored.epoch, plain, plain[-1].index, stored.last_index)
         items: list[Entry | Hole] = []
         size = 0
         for item in self._items_backwards(max(start, self._first), stop) if reverse else self._items(start, stop):
@@ -300,6 +302,13 @@ class MemoryLog:
             items.reverse()
             return Page(stored.epoch, tuple(items), _first_of(edge), stored.last_index)
         return Page(stored.epoch, tuple(items), _last_of(edge), stored.last_index)
+
+    def _plain(self, start: int, stop: int) -> tuple[Entry, ...]:
+        """The entries of [start, stop) if they fit into a page and nothing is missing among them; else none."""
+        if self._holes and self._holes[-1].last >= start:
+            return ()
+        entries = tuple(self._entries[start - self._first : max(stop, start) - self._first])
+        return entries if sum([len(e.text) for e in entries if e]) < PAGE_BYTES else ()  # type: ignore[return-value]
 
     def _items(self, start: int, stop: int) -> Iterator[Entry | Hole]:
         """Entries and holes that cover [start, stop), holes cut to it where they reach beyond."""
