@@ -26,7 +26,7 @@ from taskcast_core.errors import (
     TaskNotFound,
 )
 from taskcast_core.followers import FollowerSettings
-from taskcast_core.models import Cursor
+from taskcast_core.models import CleanupRule, Cursor, EventFilter
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.settings import EngineSettings
 from taskcast_core.testing.portrait import portrait
@@ -183,6 +183,24 @@ async def test_ended_tasks_leave_the_hot_store_by_themselves(tiers: Tiers) -> No
         await eventually(is_gone)
         assert (await engine.get_history(ended))[:-1] == history
         assert await tiers.hot.get(live) is not None
+
+
+async def test_cleanup_reaches_the_archive(tiers: Tiers) -> None:
+    rule = CleanupRule(target="events", event_filter=EventFilter(types=("log",)))
+    settings = evolve(SETTINGS, retention=RetentionSettings(rules=(rule,)), sweep=SweepSettings(lease_ms=20))
+    async with tiers.another(settings=settings) as engine:
+        task_id = await chatty(engine)
+        await engine.transition_task(task_id, "completed")
+
+        async def is_cleaned() -> bool:
+            await engine.sweeper.sweep()
+            return (await tiers.existing(task_id)).record.cleaned is not None
+
+        await eventually(is_cleaned)
+        history = await engine.get_history(task_id)
+        assert not [e for e in history if e.type == "log"]
+        await tiers.release(task_id)
+        assert await engine.get_history(task_id) == history, "what was removed does not come back"
 
 
 async def test_release_asks_for_what_the_caller_believes(tiers: Tiers) -> None:

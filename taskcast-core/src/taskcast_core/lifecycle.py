@@ -332,11 +332,10 @@ class Lifecycle:
                 await self._commits.commit(task_id, _with_cleanup(stored, wanted, stored.record.cleaned))
 
     async def _trim(self, stored: Stored, rule: TrimRule) -> None:
-        try:
-            while await self._log.trim(stored.task.id, stored.epoch, rule, TRIM_BATCH) == TRIM_BATCH:
-                pass  # each round removes entries, so this ends with the log
-        except (NotHot, EpochChanged):
-            return
+        for log in (self._log, self._cold):
+            with suppress(NotHot, EpochChanged):
+                while log is not None and await log.trim(stored.task.id, stored.epoch, rule, TRIM_BATCH) == TRIM_BATCH:
+                    pass  # each round removes entries, so this ends with the log
 
     def _after_cleanup(self, stored: Stored, now: int) -> Change:
         upcoming = retention.next_due(stored.task, self._retention, now)

@@ -10,11 +10,11 @@ from taskcast_core.contracts.followers import Due
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.log_reader import Page, SeriesPage
 from taskcast_core.contracts.long_term import ArchiveBatch, Watermark
-from taskcast_core.contracts.task_log import LogCopy, Stored, TimerKind
+from taskcast_core.contracts.task_log import LogCopy, Stored, TimerKind, TrimRule
 from taskcast_core.errors import StoreUnavailable
 from taskcast_core.filters import View
 from taskcast_core.models import WorkerAudit
-from taskcast_postgres import keeping, listing, reader, writer
+from taskcast_postgres import keeping, listing, reader, trimming, writer
 from taskcast_postgres.database import Database, Pool
 from taskcast_postgres.diagnosis import diagnose
 from taskcast_postgres.failures import BUSY, REFUSED
@@ -100,6 +100,11 @@ class PostgresLongTermStore:
         """See LongTermStore."""
         async with self.database.transaction() as session:
             return await keeping.set_state(session, task_id, expected, state)
+
+    async def trim(self, task_id: str, epoch: int, rule: TrimRule, limit: int = 10_000) -> int:
+        """See LongTermStore."""
+        async with self.database.transaction() as session:
+            return await trimming.trim(session, task_id, epoch, rule, limit)
 
     async def delete(self, task_id: str, epoch: int) -> None:
         """See LongTermStore. The task is gone at once; its rows go piece by piece."""

@@ -17,20 +17,17 @@ from taskcast_core.errors import StorageIntegrityError, StoreUnavailable
 from taskcast_core.series import SeriesState
 from taskcast_postgres.counting import counts_before
 from taskcast_postgres.database import Row, Session
+from taskcast_postgres.digging import columns, dig
 from taskcast_postgres.events import insert_events
 from taskcast_postgres.failures import BUSY
 from taskcast_postgres.health import DEPENDENCY
 from taskcast_postgres.keeping import replace_timers
 from taskcast_postgres.rows import (
-    HOLE_COLUMNS,
     RECORD_COLUMNS,
     SERIES_COLUMNS,
     SERIES_READ,
     Kinds,
     Origins,
-    hole_of,
-    hole_row,
-    merged,
     pack,
     pack_counts,
     record_row,
@@ -83,22 +80,6 @@ SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bigint[], %s::bigint[], %s::
 _REMOVE = """
 DELETE FROM taskcast.events e USING unnest(%s::bigint[], %s::bigint[]) AS gone (task, idx)
 WHERE e.task = gone.task AND e.idx = gone.idx RETURNING e.task, e.idx, e.ts, e.kind
-"""
-_TAKE_NEIGHBOURS = f"""
-DELETE FROM taskcast.holes WHERE (task, last) IN (
-    SELECT h.task, h.last FROM unnest(%s::bigint[], %s::bigint[]) AS edge (task, idx)
-    JOIN taskcast.holes h ON h.task = edge.task AND h.last = edge.idx - 1
-    UNION SELECT h.task, h.last FROM unnest(%s::bigint[], %s::bigint[]) AS edge (task, idx)
-    JOIN taskcast.holes h ON h.task = edge.task AND h.first = edge.idx + 1
-) RETURNING task, {HOLE_COLUMNS}
-"""
-_HOLES = f"""
-INSERT INTO taskcast.holes (task, {HOLE_COLUMNS}) SELECT * FROM unnest(
-    %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::boolean[], %s::boolean[])
-"""
-_WITHIN_HOLES = """
-SELECT hole.task, hole.first, c.idx FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS hole (task, first, last)
-JOIN taskcast.checkpoints c ON c.task = hole.task AND c.idx > hole.first AND c.idx <= hole.last
 """
 _CHECKPOINTS = """
 INSERT INTO taskcast.checkpoints (task, idx, ts, counts)
@@ -199,7 +180,7 @@ class _Writing:
         found: dict[int, dict[str, SeriesState]] = {}
         if asked:
             kinds = {one.known.num: one.kinds for one in self._stretches}
-            for task, *row in await self._session.rows(_SERIES_KNOWN, *_columns(asked, 2)):
+            for task, *row in await self._session.rows(_SERIES_KNOWN, *columns(asked, 2)):
                 series_id, state = series_of(tuple(row), kinds[task])
                 found.setdefault(task, {})[series_id] = state
         for one in self._stretches:
@@ -213,30 +194,10 @@ class _Writing:
         holes: dict[int, list[Hole]] = {one.known.num: list(one.holes) for one in self._stretches}
         kinds = {one.known.num: one.kinds for one in self._stretches}
         if removed:
-            for task, index, timestamp, kind in await self._session.rows(_REMOVE, *_columns(removed, 2)):
+            for task, index, timestamp, kind in await self._session.rows(_REMOVE, *columns(removed, 2)):
                 holes[task].append(hole_of_one(index, timestamp, kinds[task].names[kind]))
         edges = removed + [(one.known.num, one.known.last_index + 1) for one in self._stretches if one.holes]
-        if edges:
-            tasks, indexes = _columns(edges, 2)
-            for task, *row in await self._session.rows(_TAKE_NEIGHBOURS, tasks, indexes, tasks, indexes):
-                holes[task].append(hole_of(tuple(row), kinds[task]))
-        runs = {task: merged(found) for task, found in holes.items() if found}
-        await self._session.columns(
-            _HOLES, [(task, *hole_row(hole, kinds[task])) for task, found in runs.items() for hole in found]
-        )
-        await self._mend_checkpoints([(task, hole.first, hole.last) for task, found in runs.items() for hole in found])
-        await self._add_checkpoints(runs)
-
-    async def _mend_checkpoints(self, holes: Sequence[Row]) -> None:
-        """Entries of a hole count at its end: a checkpoint inside says what there is before the hole."""
-        if not holes:
-            return
-        for task, first, index in await self._session.rows(_WITHIN_HOLES, *_columns(holes, 3)):
-            counts = await counts_before(self._session, task, first)
-            await self._session.run(
-                "UPDATE taskcast.checkpoints SET counts = %s WHERE task = %s AND idx = %s",
-                pack_counts(counts), task, index,
-            )  # fmt: skip
+        await self._add_checkpoints(await dig(self._session, holes, edges, kinds))
 
     async def _add_checkpoints(self, holes: dict[int, list[Hole]]) -> None:
         rows: list[Row] = []
@@ -285,7 +246,3 @@ class _Writing:
 def _known(row: Sequence[Any]) -> Known:
     num, epoch, rev, last_index, last_timestamp, segments, kinds, state, _ = row
     return Known(num, epoch, rev, last_index, last_timestamp, unpack_segments(segments), Kinds(kinds), state)
-
-
-def _columns(rows: Sequence[Row], width: int) -> list[list[object]]:
-    return [[row[n] for row in rows] for n in range(width)]

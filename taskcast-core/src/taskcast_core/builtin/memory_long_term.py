@@ -15,7 +15,7 @@ from taskcast_core.clock import Clock
 from taskcast_core.contracts.followers import Due
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.long_term import ArchiveBatch, Watermark
-from taskcast_core.contracts.task_log import LogCopy, Stored, TimerKind
+from taskcast_core.contracts.task_log import LogCopy, Stored, TimerKind, TrimRule
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, NotHot, StorageIntegrityError
 from taskcast_core.models import WorkerAudit
@@ -104,6 +104,11 @@ class MemoryLongTermStore(MemoryReads):
             return False
         kept.state = state
         return True
+
+    async def trim(self, task_id: str, epoch: int, rule: TrimRule, limit: int = 10_000) -> int:
+        """See LongTermStore."""
+        log = self._readable(task_id, epoch)
+        return log.trim(rule, log.stored.last_index, limit)
 
     async def delete(self, task_id: str, epoch: int) -> None:
         """See LongTermStore."""

@@ -10,7 +10,7 @@ from attrs import frozen
 from taskcast_core.contracts.followers import Due
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.log_reader import LogReader
-from taskcast_core.contracts.task_log import LogCopy, Record, Segment, SeriesCopy, Stored, TimerKind
+from taskcast_core.contracts.task_log import LogCopy, Record, Segment, SeriesCopy, Stored, TimerKind, TrimRule
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.models import WorkerAudit
 
@@ -71,6 +71,15 @@ class LongTermStore(LogReader, Protocol):
 
     async def due(self, kind: TimerKind, limit: int) -> Sequence[Due]:
         """Timers of cold tasks that have run out by the database's clock."""
+
+    async def trim(self, task_id: str, epoch: int, rule: TrimRule, limit: int = 10_000) -> int:
+        """Turn archived entries that match into holes, oldest first, at most ``limit``: how many were removed.
+
+        Means what TaskLog.trim means, and is asked for when the copy has everything.
+
+        Raises:
+            NotHot: there is no copy. EpochChanged.
+        """
 
     async def delete(self, task_id: str, epoch: int) -> None:
         """Forget the task and leave a tombstone for its epochs."""

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 import pytest
 from attrs import evolve
 
 from taskcast_core.builtin.memory_store import MemoryShortTermStore
-from taskcast_core.contracts import ArchiveBatch, ListQuery, LongTermStore, SeriesCopy, TrimRule, Watermark
+from taskcast_core.contracts import ListQuery, LongTermStore, TrimRule, Watermark
 from taskcast_core.entries import Entry
 from taskcast_core.errors import EpochChanged, InvalidInput, NotHot, StorageIntegrityError
 from taskcast_core.filters import View
 from taskcast_core.models import WorkerAudit
-from taskcast_core.testing.contract import LONG_MS, Contract, StoreTime
+from taskcast_core.testing.contract import LONG_MS
+from taskcast_core.testing.durable_logs import Durable, archived, batch_of
 from taskcast_core.testing.listing import CAST, QUERIES, listed, walk
+from taskcast_core.testing.long_term_trimming import ArchiveTrimCases
 from taskcast_core.testing.making import (
     RICH_HISTORY,
     created,
-    current,
     delta,
     entries_of,
     fresh_id,
@@ -39,40 +39,7 @@ RACERS = 16
 FAR_FUTURE_MS = 4_000_000_000_000
 
 
-async def batch_of(hot: MemoryShortTermStore, task_id: str, after: int = -1) -> ArchiveBatch:
-    """What the archiver would write now of a task, from behind an index on."""
-    stored = await current(hot, task_id)
-    states = (await hot.series(task_id)).states
-    return ArchiveBatch(
-        task_id, stored.record, stored.rev, stored.segments, tuple(await whole_log(hot, task_id, after=after)),
-        tuple(SeriesCopy(name, state) for name, state in states.items()),
-    )  # fmt: skip
-
-
-async def archived(store: LongTermStore, hot: MemoryShortTermStore, task_id: str, after: int = -1) -> Watermark:
-    """Write a task as it is."""
-    (mark,) = await store.write([await batch_of(hot, task_id, after)])
-    return mark
-
-
-class _LongTerm(Contract):
-    """The hot log that the archived tasks come from is a memory store."""
-
-    capability: ClassVar[str] = "LongTermStore"
-
-    @pytest.fixture
-    async def hot(self) -> AsyncIterator[MemoryShortTermStore]:
-        """Where tasks are made."""
-        async with MemoryShortTermStore() as hot:
-            yield hot
-
-    @pytest.fixture
-    def time(self, hot: MemoryShortTermStore) -> StoreTime:
-        """The hot store's time: a long-term store does not tell its own."""
-        return StoreTime(hot, None)
-
-
-class WriteCases(_LongTerm):
+class WriteCases(Durable):
     """``write``, ``get``, ``watermark``, ``set_state``."""
 
     promise: ClassVar[str] = "a write is one transaction, may be repeated, and never replaces newer with older"
@@ -200,7 +167,7 @@ class WriteCases(_LongTerm):
         assert not lost and sum(wins) == 1
 
 
-class ArchiveReadCases(_LongTerm):
+class ArchiveReadCases(Durable):
     """LogReader's verbs on the durable copy, and ``copy``."""
 
     promise: ClassVar[str] = "the durable copy reads as the hot log did"
@@ -296,7 +263,7 @@ class ArchiveReadCases(_LongTerm):
                 assert (await portrait(other, task_id)).folds | before.folds == (await portrait(other, task_id)).folds
 
 
-class KeepingCases(_LongTerm):
+class KeepingCases(Durable):
     """``list``, ``due``, ``delete`` and the audit log."""
 
     promise: ClassVar[str] = "archived tasks are found, wake up when cold, and stay deleted"
@@ -374,5 +341,5 @@ class KeepingCases(_LongTerm):
         assert list(await store.read_audit("nobody", 10)) == []
 
 
-class LongTermStoreContract(WriteCases, ArchiveReadCases, KeepingCases):
+class LongTermStoreContract(WriteCases, ArchiveReadCases, ArchiveTrimCases, KeepingCases):
     """Everything that ``taskcast_core.contracts.LongTermStore`` promises. Override the fixture ``store``."""
