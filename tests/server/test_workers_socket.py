@@ -101,6 +101,21 @@ async def test_a_race_over_two_nodes_has_one_winner() -> None:
                 worker.messages.clear()
 
 
+async def test_a_race_that_was_lost_for_want_of_room_is_announced_again() -> None:
+    async with room(PATIENT) as one, socket_worker(one, "w", capacity=1) as worker:
+        for name in ("first", "second"):
+            await one.create(id=name, assignMode="ws-race")
+        announced = {(await worker.expect("available"))["taskId"] for _ in range(2)}
+        assert announced == {"first", "second"}
+        for name in ("first", "second"):
+            await worker.say(type="claim", taskId=name)
+        assert [(await worker.expect("claimed"))["success"] for _ in range(2)] == [True, False]
+        await one.move("first", "cancelled")
+        assert (await worker.expect("available"))["taskId"] == "second"
+        await worker.say(type="claim", taskId="second")
+        assert (await worker.expect("claimed"))["success"]
+
+
 async def test_an_offer_that_is_not_answered_goes_to_the_next() -> None:
     settings = evolve(QUICK, heartbeat_timeout_ms=60_000)
     async with (

@@ -132,6 +132,12 @@ class Dispatcher:
             del self._open[task_id]
             self._pass(offer)
 
+    def not_taken(self, task_id: str, worker_id: str) -> None:
+        """A worker wanted a task and could not have it (now): it hears of the race again, should it get room."""
+        asked = self._asked.get(task_id)
+        if asked is not None:
+            asked.raced.discard(worker_id)
+
     def _pass(self, offer: _Offer) -> None:
         asked = self._asked.get(offer.task.id)
         if asked is not None:

@@ -312,7 +312,11 @@ class WorkerSocket:
     async def _take(self, message: Message) -> Task:
         worker, task_id = self._registered, _task_id(message)
         self._layer.dispatcher.answered(task_id, worker.id)
-        task = await self._layer.claims.claim(task_id, worker.id)
+        try:
+            task = await self._layer.claims.claim(task_id, worker.id)
+        except ClaimFailed:
+            self._layer.dispatcher.not_taken(task_id, worker.id)
+            raise
         self._held.add(task.id)
         return task
 
