@@ -9,6 +9,7 @@ from importlib.resources import files
 from attrs import frozen
 
 _LOG = ("base", "positions", "series")
+_VIEW = (*_LOG, "views")
 _LANES = ("base", "lanes")
 _WORKERS = ("base", "workers")
 _WHOLE = ("base", "indexes", "lanes", "positions", "series", "tickets")
@@ -24,14 +25,14 @@ _PIECES: dict[str, tuple[str, ...]] = {
     "replace": _WHOLE,
     "purge": _WHOLE,
     "delete": ("base", "indexes", "lanes"),
-    "trim": ("base", "lanes", "positions", "series"),
+    "trim": ("base", "lanes", "positions", "series", "views"),
     "shed": ("base", "lanes", "positions", "series"),
     "found_epoch": ("base", "lanes", "positions", "series"),
     "read": _LOG,
     "series_all": _LOG,
     "fold": _LOG,
-    "count": _LOG,
-    "seek": _LOG,
+    "count": _VIEW,
+    "seek": _VIEW,
     "seek_time": _LOG,
     "locate": _LOG,
     "queue": ("base", "indexes"),

@@ -18,7 +18,8 @@ local function opt()
   if value ~= '' then return string.sub(value, 2) end
   return nil
 end
-local function int(n) return string.format('%.0f', n) end
+local format = string.format
+local function int(n) return format('%d', n) end
 
 local clock = call('TIME')
 local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -59,6 +60,9 @@ local function stored(t, rec)
 end
 
 local function record_of(t) return call('HGET', t.key, 'rec') end
+
+-- The salt of entries to come.
+local function newest_salt(t) return string.match(t.seg, '(%d+)$') end
 
 -- The salt of the segment in which an index lies.
 local function salt_at(t, index)

@@ -167,6 +167,7 @@ local function number_kinds(plan, events)
     if not plan.kinds[e.kind] then
       local known = call('HGET', plan.t.data .. ':k', e.kind)
       if not known then
+        plan.kn = plan.kn or call('HLEN', plan.t.data .. ':k')
         known = plan.kn + #plan.new_kinds
         plan.new_kinds[#plan.new_kinds + 1] = e.kind
       end
@@ -211,7 +212,7 @@ end
 
 local function plan_of(t, c)
   local plan = {t = t, hints = c.hints, series = {}, touched = {}, parts = {}, replaced = {}, needs = {}, kinds = {},
-    new_kinds = {}, new_series = 0, sn = t.sn, size = 0, kn = call('HLEN', t.data .. ':k')}
+    new_kinds = {}, new_series = 0, sn = t.sn, size = 0}
   number_kinds(plan, c.events)
   for i, e in ipairs(c.events) do
     e.index = t.li + i
@@ -284,17 +285,18 @@ end
 local LARGE_BELL = 32768
 
 local function ring(t, c, before)
-  local head = {1, t.ep, salt_at(t, t.li), int(before.li + 1), int(t.li), t.status, int(t.cr), #t.id}
+  local head = {1, t.ep, newest_salt(t), int(before.li + 1), int(t.li), t.status, int(t.cr), #t.id}
   local body = {t.id}
   if #c.events > 0 then
     local size = 0
     for _, e in ipairs(c.events) do size = size + #e.text end
     if size <= LARGE_BELL then
-      for _, e in ipairs(c.events) do
-        local series = e.series or ''
-        head[#head + 1] = table.concat({#e.kind, #series, e.mode == '' and '-' or e.mode, e.run or -1, e.len or -1,
-          int(t.lt), #e.text}, ' ')
-        body[#body + 1] = e.kind .. series .. e.text
+      local stamp = int(t.lt)
+      for i, e in ipairs(c.events) do
+        local series, mode = e.series or '', e.mode == '' and '-' or e.mode
+        head[8 + i] = #e.kind .. ' ' .. #series .. ' ' .. mode .. ' ' .. (e.run or -1) .. ' ' .. (e.len or -1) .. ' '
+          .. stamp .. ' ' .. #e.text
+        body[1 + i] = e.kind .. series .. e.text
       end
     end
   end
@@ -332,7 +334,7 @@ local function commit(c)
     end
   end
   local rec = nil
-  if not c.record and c.known ~= salt_at(t, t.li) .. ' ' .. t.rev then rec = record_of(t) end
+  if not c.record and c.known ~= newest_salt(t) .. ' ' .. t.rev then rec = record_of(t) end
   return {'done', stored(t, rec), now, runs}
 end
 
