@@ -290,7 +290,7 @@ async def test_nothing_that_is_said_closes_the_socket() -> None:
             assert (message, code) == ("taskId is required and must be a string", "INVALID_MESSAGE")
         await worker.say(type="accept", taskId="missing")
         error = await worker.expect("error")
-        assert (error["code"], error["taskId"]) == ("CLAIM_FAILED", "missing")
+        assert error == {"type": "error", "message": "Task not found", "code": "CLAIM_FAILED", "taskId": "missing"}
         await worker.say(type="claim", taskId="missing")
         assert (await worker.expect("claimed"))["success"] is False
         await worker.say(type="register", workerId="another")

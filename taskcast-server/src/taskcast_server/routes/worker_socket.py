@@ -304,7 +304,7 @@ class WorkerSocket:
         task_id = _task_id(message)
         try:
             task = await self._take(message)
-        except (ClaimFailed, TaskNotFound) as error:
+        except ClaimFailed as error:
             self._say(type="claimed", taskId=task_id, success=False, message=str(error))
         else:
             self._say(type="claimed", taskId=task.id, success=True, assignmentId=task.assignment_id)
@@ -317,6 +317,8 @@ class WorkerSocket:
         except ClaimFailed:
             self._layer.dispatcher.not_taken(task_id, worker.id)
             raise
+        except TaskNotFound:
+            raise ClaimFailed("Task not found") from None
         self._held.add(task.id)
         return task
 
@@ -402,6 +404,6 @@ def _code_of(error: Exception, kind: str) -> str:
         return "FORBIDDEN"
     if isinstance(error, InvalidInput):
         return "INVALID_MESSAGE"
-    if isinstance(error, ClaimFailed | TaskNotFound):
+    if isinstance(error, ClaimFailed):
         return "CLAIM_FAILED"
     return _TROUBLE.get(kind, "INTERNAL_ERROR")
