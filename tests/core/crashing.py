@@ -13,6 +13,7 @@ from attrs import define, evolve, field, frozen
 
 from taskcast_core import TaskEngine
 from taskcast_core.archive import ArchiveSettings
+from taskcast_core.contracts import LogReader
 from taskcast_core.errors import TaskcastError
 from taskcast_core.followers import FollowerSettings
 from taskcast_core.settings import EngineSettings
@@ -135,7 +136,11 @@ class Seen:
 
 async def everything(tiers: Tiers, task_id: str) -> Seen:
     """Look at the log of a task in both stores."""
-    reader = TieredReader(tiers.hot, tiers.cold)
+    return await seen(TieredReader(tiers.hot, tiers.cold), task_id)
+
+
+async def seen(reader: LogReader, task_id: str) -> Seen:
+    """Look at a log."""
     items = await whole_log(reader, task_id)
     folds = {
         entry.index: await reader.fold(task_id, entry.series_id or "", entry.index)
@@ -150,6 +155,7 @@ async def goes_on(tiers: Tiers, task_id: str, was: Seen, *, added: int = 0) -> N
     async with tiers.another(settings=IN_BACKGROUND) as engine:
         stored = await engine.get_task(task_id)
         assert stored is not None and stored.status == "running"
+        await tiers.archived(task_id)
         now = await everything(tiers, task_id)
         last = _last(was)
         assert now.lines[: len(was.lines)] == was.lines, "nothing acknowledged is lost or changed"
@@ -166,8 +172,8 @@ async def goes_on(tiers: Tiers, task_id: str, was: Seen, *, added: int = 0) -> N
         assert await _published(engine, task_id) == _last(again) + 1
 
 
-def _last(seen: Seen) -> int:
-    newest = seen.lines[-1]
+def _last(log: Seen) -> int:
+    newest = log.lines[-1]
     return int(newest[2] if newest[0] == "hole" else newest[0])
 
 
@@ -217,6 +223,16 @@ async def an_unarchived_task(tiers: Tiers) -> str:
         return await chatty(engine)
 
 
+async def a_rewound_task(tiers: Tiers) -> str:
+    """Has other events in the hot store than in the archive, and fewer."""
+    task_id = await a_hot_task(tiers)
+    stored = await tiers.existing(task_id)
+    await tiers.hot.found_epoch(task_id, stored.epoch, stored.last_index - 8)
+    async with tiers.another(settings=BY_HAND) as engine:
+        await engine.publish_event(task_id, type="log", data={"grew": "anew"})
+    return task_id
+
+
 async def release(engine: TaskEngine, task_id: str) -> None:
     """Move it to the cold store."""
     stored = await engine.store.get(task_id)
@@ -245,6 +261,7 @@ class Scenario:
 
     Attributes:
         added: events that the doomed process may have added although nobody was told so. calls: so many there are.
+        is_as_archived: the log has to be what the archive has of it, in the end.
     """
 
     prepare: Callable[[Tiers], Awaitable[str]]
@@ -252,11 +269,12 @@ class Scenario:
     calls: int
     added: int = 0
     settings: EngineSettings = BY_HAND
+    is_as_archived: bool = False
 
     async def run(self, tiers: Tiers, doom: Doom) -> bool:
         """Let a process perish at a point; whether there is such a point. All has to be well then."""
         task_id = await self.prepare(tiers)
-        was = await everything(tiers, task_id)
+        was = await (seen(tiers.cold, task_id) if self.is_as_archived else everything(tiers, task_id))
         has_died = await dies(doomed(tiers, doom, self.settings), lambda engine: self.act(engine, task_id), doom)
         await goes_on(tiers, task_id, was, added=self.added)
         return has_died
@@ -274,6 +292,7 @@ SCENARIOS = {
     "restore": Scenario(a_cold_task, write, calls=7, added=1),
     "restore of a lost task": Scenario(a_lost_task, write, calls=6, added=1),
     "archive": Scenario(an_unarchived_task, archive, calls=8, settings=IN_BACKGROUND),
+    "reconcile": Scenario(a_rewound_task, archive, calls=6, settings=IN_BACKGROUND, is_as_archived=True),
 }
 
 

@@ -30,7 +30,8 @@ async def tiers(request: pytest.FixtureRequest, tmp_path: Path, postgres_url: st
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_process_dies(tiers: PostgresTiers, name: str, scale: Scale, *, after: bool) -> None:
-    await SCENARIOS[name].run_all(tiers, after=after, stride=scale(5 if name == "archive" else 3, 1))
+    scenario = SCENARIOS[name]
+    await scenario.run_all(tiers, after=after, stride=scale(3 if scenario.settings is BY_HAND else 5, 1))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
