@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
 from taskcast_core.contracts.followers import Dirty
 from taskcast_core.engine import EngineSettings, TaskEngine
 from taskcast_core.entries import Entry
 from taskcast_core.followers import FollowerSettings, Progress
 from taskcast_core.testing import ManualClock
 from tests.core.conftest import OpenEngine
-from tests.core.stores import AnyStore
+from tests.core.stores import STORES, AnyStore, open_store
 from tests.fixtures.eventually import eventually
 
 pytestmark = pytest.mark.anyio
@@ -167,6 +169,22 @@ async def test_a_deferred_lane_waits_and_goes_on_where_it_was(
     seen = handler.seen[task_id, "webhook:0"]
     assert set(seen) == set(range(11))
     assert sorted(set(seen), key=seen.index) == list(range(11))
+
+
+async def test_lanes_are_met_when_they_were_put_off_to(tmp_path: Path) -> None:
+    """In real time, each by its own delay, long before the follower looks for others' lanes."""
+
+    def put_off(dirty: Dirty, indexes: list[int]) -> Progress | None:
+        delay_ms = 50 * (dirty.attempt + 1) if indexes and dirty.attempt < 3 else 0
+        return Progress(dirty.cursor, dirty.attempt + 1, store.now_ms() + delay_ms) if delay_ms else None
+
+    for kind in STORES:
+        async with open_store(kind, tmp_path) as store:
+            settings = EngineSettings(follower=FollowerSettings(poll_s=3600))
+            parts: dict[str, Any] = {"broadcast": MemoryBroadcastProvider(), "short_term_store": store}
+            async with TaskEngine(**parts, settings=settings, handlers=[Recorder(put_off)]) as engine:
+                for task_id in [await task_with(engine, webhooks=2, events=0) for _ in range(3)]:
+                    await passed(store, task_id)
 
 
 async def test_deleted_tasks_finish_their_lanes(open_engine: OpenEngine, store: AnyStore, clock: ManualClock) -> None:

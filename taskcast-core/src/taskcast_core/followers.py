@@ -7,6 +7,7 @@ lane at a time keeps its order; lanes are worked on side by side, a bounded numb
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,11 @@ from taskcast_core.observers import Observers
 from taskcast_core.stopping import stop
 
 _log = logging.getLogger(__name__)
+
+_REMEMBERED = 10_000
+"""Put-off lanes that are met on time; those beyond are found by the next look."""
+_LATE_S = 0.01
+"""Clocks and timers round: a lane is asked for a little after its time, not a little before."""
 
 
 @frozen
@@ -82,8 +88,8 @@ class FollowerSettings:
     """Rhythm and bounds of a follower.
 
     Attributes:
-        poll_s: how often it looks for lanes that other processes marked. lanes: worked on at once. page: items read.
-        turn: pages of one lane before its place is kept and others have their turn.
+        poll_s: how often it looks for lanes that other processes marked or put off. lanes: worked on at once.
+        page: items read. turn: pages of one lane before its place is kept and others have their turn.
     """
 
     poll_s: float = 1.0
@@ -110,6 +116,7 @@ class Follower:
         self.settings = settings or FollowerSettings()
         self._news = asyncio.Event()
         self._working: set[asyncio.Task[None]] = set()
+        self._put_off: list[float] = []  # a heap: when (loop time) lanes that this process put off may be had again
         self._is_closing = False
 
     def notify(self) -> None:
@@ -160,11 +167,22 @@ class Follower:
         self._news.set()  # the lane may have been marked again meanwhile
 
     async def _pause(self) -> None:
+        """Wait for news, for the next look, or for the first lane that was put off."""
+        now = asyncio.get_running_loop().time
+        until = now() + self.settings.poll_s
         try:
-            async with asyncio.timeout(self.settings.poll_s):
+            async with asyncio.timeout_at(min([until, *self._put_off[:1]])):
                 await self._news.wait()
         except TimeoutError:
             pass
+        while self._put_off and self._put_off[0] <= now():
+            heapq.heappop(self._put_off)
+
+    def _expect(self, at_ms: int) -> None:
+        """A lane was put off until then (store's ms)."""
+        if len(self._put_off) < _REMEMBERED:
+            left_s = max(at_ms - self._log.now_ms(), 0) / 1000
+            heapq.heappush(self._put_off, asyncio.get_running_loop().time() + left_s + _LATE_S)
 
     async def _work(self, dirty: Dirty) -> None:
         holding = asyncio.get_running_loop().create_task(self._hold(dirty))
@@ -201,6 +219,7 @@ class Follower:
             rev = stored.rev if stored else dirty.task_rev
             if progress.retry_at is not None:
                 await self._followers.defer(dirty, progress.last_index, progress.attempt, progress.retry_at)
+                self._expect(progress.retry_at)
                 return
             dirty = evolve(dirty, cursor=max(progress.last_index, dirty.cursor), attempt=0)
             if page.last >= page.log_last:
