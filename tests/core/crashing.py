@@ -82,7 +82,7 @@ class Doomed:
     """A store as a doomed process sees it."""
 
     def __init__(self, store: Any, doom: Doom) -> None:
-        self.store, self._doom = store, doom
+        self.store, self.doom = store, doom
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self.store, name)
@@ -90,7 +90,7 @@ class Doomed:
             return real
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return await self._doom.around(name, lambda: real(*args, **kwargs))
+            return await self.doom.around(name, lambda: real(*args, **kwargs))
 
         return call
 
@@ -247,10 +247,10 @@ async def write(engine: TaskEngine, task_id: str) -> None:
 
 async def archive(engine: TaskEngine, task_id: str) -> None:
     """Wait until the archive has everything."""
-    hot = cast(Doomed, engine.store).store
+    doomed_store = cast(Doomed, engine.store)
 
     async def has_all() -> bool:
-        return bool(await hot.has_passed(task_id))
+        return doomed_store.doom.is_dead or bool(await doomed_store.store.has_passed(task_id))
 
     await eventually(has_all)
 
