@@ -18,7 +18,7 @@ from taskcast_core.errors import ConfigError, StoreUnavailable
 from taskcast_core.stopping import stop
 from taskcast_redis.calls import Command, send
 from taskcast_redis.failures import COMMAND, TROUBLE, is_mistake, kind_of, unavailable
-from taskcast_redis.health import Dependency
+from taskcast_redis.health import MOST_LATE, Dependency, was_late
 from taskcast_redis.keys import DEFAULT_SHARDS, LAYOUT_VERSION, Keys, layout_key
 from taskcast_redis.options import RedisOptions
 from taskcast_redis.scripts import script
@@ -251,17 +251,22 @@ class RedisConnection:
     async def _beat_forever(self) -> None:
         options = self.options
         backoff = Backoff(first_s=options.retry_first_ms / 1000, most_s=options.retry_most_ms / 1000)
-        beats = 0
+        beats = late = 0
         while True:
             wait = options.heartbeat_ms / 1000
+            began = time.monotonic()
             try:
                 await self._sync()
-                beats += 1
+                beats, late = beats + 1, 0
                 if not self.health.is_healthy or beats % LAYOUT_CHECK_EVERY == 0:
                     await self._check_layout()
                 self.health.is_back()
                 backoff.reset()
             except TROUBLE as error:
+                is_timeout = isinstance(error, TimeoutError) and self.health.is_healthy
+                if is_timeout and late < MOST_LATE and was_late(began, options.heartbeat_timeout_ms / 1000):
+                    late += 1
+                    continue
                 wait = backoff.next_s()
                 self.health.is_away(kind_of(error), next_retry_s=wait)
                 await self._drop_connections()

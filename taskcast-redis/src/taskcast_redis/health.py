@@ -15,6 +15,9 @@ State = Literal["starting", "healthy", "reconnecting", "unhealthy"]
 SUMMARY_EVERY_S = 60.0
 """While a dependency is away, a line says so this often."""
 
+LATENESS, MOST_LATE = 1.1, 3
+"""A wait for a sign of life that took so much longer than it may is asked again, so many times in a row."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -69,3 +72,11 @@ class Dependency:
         told = {"dependency": self.name, "from": self.state, "to": state, **facts}
         self.state, self.since = state, time.monotonic()
         tell(_log, logging.INFO if state == "healthy" else logging.WARNING, "dependency_state_change", **told)
+
+
+def was_late(began: float, allowed_s: float) -> bool:
+    """Whether a wait ran out because this process was busy: the answer may lie there unread, so it says nothing.
+
+    ``began``: monotonic seconds.
+    """
+    return time.monotonic() - began > LATENESS * allowed_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from redis.exceptions import ConnectionError as LostConnection
 from taskcast_core.backoff import Backoff
 from taskcast_core.stopping import stop
 from taskcast_redis.failures import TROUBLE, kind_of
+from taskcast_redis.health import MOST_LATE, was_late
 from taskcast_redis.options import RedisOptions
 
 _log = logging.getLogger(__name__)
@@ -154,12 +156,9 @@ class Line:
             await connection.send_command(command, *some, check_health=False)
 
     async def _receive_forever(self, connection: Any, backoff: Backoff) -> None:
-        silence_s = 2 * self._options.heartbeat_ms / 1000
         words = self._words
         while True:
-            reply = await connection.read_response(timeout=silence_s)
-            if reply is None:
-                raise TimeoutError("no sign of life for two heartbeats")
+            reply = await self._next_reply(connection)
             what = reply[0] if isinstance(reply, list) else reply
             if what == words.message:
                 self._reports.on_message(reply[1], reply[2])
@@ -175,6 +174,22 @@ class Line:
                 self.is_up = True
                 backoff.reset()
                 self._reports.on_up()
+
+    async def _next_reply(self, connection: Any) -> Any:
+        """What comes next.
+
+        Raises:
+            TimeoutError: no sign of life for two heartbeats.
+        """
+        silence_s = 2 * self._options.heartbeat_ms / 1000
+        for _ in range(MOST_LATE):
+            began = time.monotonic()
+            reply = await connection.read_response(timeout=silence_s)
+            if reply is not None:
+                return reply
+            if not was_late(began, silence_s):
+                break
+        raise TimeoutError("no sign of life for two heartbeats")
 
 
 def _portions(names: list[bytes], *, by_slot: bool) -> list[tuple[int, int]]:
