@@ -138,6 +138,8 @@ def command(*arguments: str, folder: Path) -> asyncio.Future[tuple[int, str]]:
 
 
 async def test_the_command(postgres_url: str, tmp_path: Path) -> None:
+    code, told = await command("migrate", "--url", postgres_url, "--dry-run", folder=tmp_path)
+    assert code == 0 and NAMES[0] in told, "an address is enough"
     config = f"adapters: {{longTermStore: {{provider: postgres, url: '{postgres_url}'}}}}\n"
     (tmp_path / "taskcast.config.yaml").write_text(config)
     code, told = await command("migrate", "--dry-run", folder=tmp_path)

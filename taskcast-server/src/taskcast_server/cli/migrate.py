@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
@@ -39,15 +40,25 @@ def migrate(
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Bring the long-term store's tables up to date."""
-    from taskcast_server.cli.loading import load
-
-    selected = load(config, flags={"adapters.longTermStore.url": url}).long_term()
+    selected = _selected(config, url)
     opened = None if selected is None else migrations_of(selected)
     if selected is None or opened is None:
         name = "No long-term store is configured" if selected is None else f"{selected.name} has no migrations"
         _tell(f"[taskcast] {name}; there is nothing to migrate.", [], output)
         return
     asyncio.run(apply_migrations(opened, assume_yes=yes, dry_run=dry_run, output=output))
+
+
+def _selected(config: Path | None, url: str | None) -> Selected | None:
+    """The configured long-term store; for an address without a provider, the only one that is installed."""
+    from taskcast_server.cli.loading import load
+
+    flags = {"adapters.longTermStore.url": url}
+    loaded = load(config, flags=flags)
+    installed = loaded.plugins.long_term_stores.names()
+    if url is not None and loaded.config.core.adapters.long_term_store.provider is None and len(installed) == 1:
+        loaded = load(config, flags={**flags, "adapters.longTermStore.provider": installed[0]})
+    return loaded.long_term()
 
 
 def migrations_of(selected: Selected) -> AbstractAsyncContextManager[Migrations] | None:
