@@ -70,6 +70,11 @@ class Subscription:
         taker: gets what is new whenever ``batches`` waits for news; what it does not take, ``batches`` yields.
     """
 
+    __slots__ = (
+        "_channel", "_epoch", "_hub", "_is_closed", "_last", "_max_lag", "_pending_gap", "_place", "_reader", "_target",
+        "_totals", "_waiter", "_whole_upto", "filter", "gap", "status", "taker", "task_id", "view",
+    )  # fmt: skip
+
     def __init__(
         self,
         hub: Hub,
@@ -165,32 +170,37 @@ class Subscription:
         The last batch of an ended task has ``ended`` set; a stream that stops without it was cut.
         """
         await self.open()
-        assert self._channel is not None
+        try:
+            while (batch := await self.next_batch()) is not None:
+                yield batch
+                if batch.ended is not None:
+                    return
+        finally:
+            self.close()
+
+    async def next_batch(self) -> Batch | None:
+        """What ``batches`` yields next, once ``open``; None when the stream was cut."""
         channel = self._channel
-        patience = Backoff(first_s=0.05, most_s=2.0)
+        assert channel is not None, "it has not been opened"
+        patience: Backoff | None = None
         try:
             while not self._is_closed:
                 try:
                     batch = self.poll() or await self._next(channel)
                 except StoreUnavailable:
+                    patience = patience or Backoff(first_s=0.05, most_s=2.0)
                     await patience.wait()
                     continue
                 except EpochChanged:
                     await self._hub.refresh(channel)
                     if channel.epoch == self._epoch:
-                        return
+                        return None
                     continue
-                patience.reset()
-                if batch is None:
-                    return
-                if batch.deliveries or batch.ended or self._place.after == channel.head:
-                    yield batch
-                if batch.ended is not None:
-                    return
+                if batch is None or batch.deliveries or batch.ended or self._place.after == channel.head:
+                    return batch
         except (NotHot, NotRetained):
-            return  # the log went away under us; the reader's cursor finds out what became of it
-        finally:
-            self.close()
+            pass  # the log went away under us; the reader's cursor finds out what became of it
+        return None
 
     def poll(self) -> Batch | None:
         """The next batch, if it can be had at once: new entries that are in the ring, as they were published.
@@ -252,7 +262,13 @@ class Subscription:
             return Batch((), self._place.after, self._place.position, ended=channel.status)
         if channel.is_lost:
             return None
-        await self._news(channel)
+        self._waiter = asyncio.get_running_loop().create_future()
+        channel.waiting.add(self)
+        try:
+            if not self._is_closed:
+                await self._waiter
+        finally:
+            channel.waiting.discard(self)
         return self.poll() or Batch((), self._place.after, self._place.position)
 
     async def _begin(self, channel: Channel) -> None:
@@ -323,15 +339,6 @@ class Subscription:
                 self.gap = self._pending_gap = "epoch"
             self._last = None
             await self._collapse(channel, _Place())
-
-    async def _news(self, channel: Channel) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        channel.waiting.add(self)
-        try:
-            if not self._is_closed:
-                await self._waiter
-        finally:
-            channel.waiting.discard(self)
 
     # ── Steps ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -140,7 +140,12 @@ class TaskcastApp:
     async def _answer(self, call: Call) -> int:
         """Do the request and send the reply; its status."""
         try:
-            reply = await self._run(call)
+            if call.route.scope is not None or call.route.asks_caller:
+                await call.authenticate()
+                if call.services.callers.rate is not None:
+                    call.services.callers.rate.take(call.caller)
+                call.check_scope()
+            reply = await call.route.handler(call)
         except ClientGone:
             return _CLIENT_GONE
         except BrokenOff as broken:
@@ -156,8 +161,9 @@ class TaskcastApp:
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a JSON reply, and we a log line
             reply = internal_error()
             self._report(call, reply.status, error)
-        if reply is None:
-            return 200
+        return 200 if reply is None else await self._send(call, reply)
+
+    async def _send(self, call: Call, reply: Reply) -> int:
         if reply.chunks is not None:
             return await self._send_chunks(call, reply, reply.chunks)
         headers = [*reply.headers, *call.reply_headers]
@@ -182,14 +188,6 @@ class TaskcastApp:
             route = _nowhere(error, asks_caller=bool(segments) and segments[0] in _BEHIND_AUTH)
             params = {}
         return Call(self.services, route, params, scope, receive, send)
-
-    async def _run(self, call: Call) -> Reply | None:
-        if call.route.scope is not None or call.route.asks_caller:
-            await call.authenticate()
-            if call.services.callers.rate is not None:
-                call.services.callers.rate.take(call.caller)
-            call.check_scope()
-        return await call.route.handler(call)
 
     async def _send_chunks(self, call: Call, reply: Reply, chunks: AsyncGenerator[bytes]) -> int:
         """Send a reply that is made on the way, for as long as somebody is there to take it; its status."""

@@ -42,6 +42,7 @@ class Direct:
     def forget_request(self) -> None:
         """Nobody will ask for the rest of the request, or wait for the client to leave: keep nothing for that."""
         self._cycle.message_event = _NOBODY_WAITS  # type: ignore[assignment]
+        self._cycle.scope["headers"] = ()
 
     @property
     def is_gone(self) -> bool:

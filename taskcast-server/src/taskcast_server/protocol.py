@@ -16,6 +16,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""
+        self.pipeline = _Pipeline()  # type: ignore[assignment]
         self._leaving: list[Callable[[], None]] = []
         super().connection_made(transport)
 
@@ -29,3 +30,13 @@ class DirectProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         for callback in tuple(self._leaving):
             callback()
+
+
+class _Pipeline(list[Any]):
+    """Requests that were sent ahead of their turn. Hardly any connection has some, and a deque's room is large."""
+
+    __slots__ = ()
+
+    def appendleft(self, item: Any) -> None:
+        """See `collections.deque`."""
+        self.insert(0, item)

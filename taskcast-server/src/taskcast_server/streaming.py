@@ -15,6 +15,7 @@ from contextlib import aclosing
 from typing import Any, Literal, Protocol
 
 from taskcast_core.deliveries import Batch
+from taskcast_core.subscription import Subscription
 from taskcast_server.direct import Direct, in_chunks
 from taskcast_server.errors import BrokenOff, ClientGone
 from taskcast_server.sse import HEARTBEAT, HELLO, done_frame, farewell
@@ -50,8 +51,19 @@ class Source(Protocol):
         """Have ``batches`` end."""
 
 
+class StallMeter(Protocol):
+    """Counts readers that were cut off because they took nothing."""
+
+    stalled: int
+
+
 class EventStream:
     """One reader's connection; a spoke of the wheel."""
+
+    __slots__ = (
+        "_direct", "_encode", "_ended", "_is_beat_due", "_meters", "_receive", "_send", "_source", "_wheel", "_writer",
+        "_writing_since",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -61,20 +73,16 @@ class EventStream:
         receive: Receive,
         send: Send,
         direct: Direct | None = None,
+        meters: StallMeter | None = None,
     ) -> None:
-        """``direct``: the way around ``send``, where there is one."""
-        self._direct = direct
+        """``direct``: the way around ``send``, where there is one. ``meters``: what counts readers that are cut off."""
+        self._direct, self._meters = direct, meters
         self._source, self._encode, self._wheel = source, encode, wheel
         self._receive, self._send = receive, send
         self._ended: Literal["", "expired", "dismissed", "stalled"] = ""
         self._is_beat_due = False
         self._writing_since: float | None = None
         self._writer: asyncio.Task[Any] | None = None
-
-    @property
-    def was_stalled(self) -> bool:
-        """Whether it was cut off because its reader took nothing."""
-        return self._ended == "stalled"
 
     async def run(
         self,
@@ -104,8 +112,8 @@ class EventStream:
             if self._ended != "stalled" or self._writer is None:
                 raise
             self._writer.uncancel()  # our own doing; the connection is closed by the server
-        except OSError:
-            raise ClientGone from None  # how some servers say so
+        except (OSError, ClientGone):
+            raise ClientGone from None  # an error of the system is how some servers say so
         except Exception as error:
             raise BrokenOff from error
         finally:
@@ -118,24 +126,29 @@ class EventStream:
 
     async def _pump(self) -> None:
         last = b""
-        async with aclosing(self._source.batches()) as batches:  # type: ignore[type-var]
-            async for batch in batches:
-                chunk = b""
-                if batch.deliveries:
-                    encoded = self._encode(batch)
-                    chunk = encoded if isinstance(encoded, bytes) else await encoded
-                if batch.ended is not None:
-                    last = chunk + done_frame(batch.ended)
-                    continue
-                if not chunk:
-                    if not self._is_beat_due:
-                        continue
-                    chunk = HEARTBEAT
-                self._is_beat_due = False
-                await self._write(chunk)
+        if isinstance(self._source, Subscription):
+            while not last and (batch := await self._source.next_batch()) is not None:
+                last = await self._pass_on(batch)
+        else:
+            async with aclosing(self._source.batches()) as batches:  # type: ignore[type-var]
+                async for batch in batches:
+                    last = await self._pass_on(batch)
         if self._ended == "dismissed" and not last:
             last = farewell(random.randint(*_RETRY_MS))
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _pass_on(self, batch: Batch) -> bytes:
+        """Write a batch, or the heartbeat that is due; of the last batch, return what goes with the end."""
+        chunk = b""
+        if batch.deliveries:
+            encoded = self._encode(batch)
+            chunk = encoded if isinstance(encoded, bytes) else await encoded
+        if batch.ended is not None:
+            return chunk + done_frame(batch.ended)
+        if chunk or self._is_beat_due:
+            self._is_beat_due = False
+            await self._write(chunk or HEARTBEAT)
+        return b""
 
     def take(self, batch: Batch) -> bool:
         """See Taker: what is new goes right into the transport, unless that is full."""
@@ -194,6 +207,8 @@ class EventStream:
         self._wheel.expire_at(self, asyncio.get_running_loop().time() + GRACE_S)
 
     def _cut(self) -> None:
+        if self._meters is not None and self._ended != "stalled":
+            self._meters.stalled += 1
         self._ended = "stalled"
         if self._writer is not None:
             self._writer.cancel()

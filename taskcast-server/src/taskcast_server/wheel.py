@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -30,7 +29,7 @@ class Wheel:
 
     def __init__(self, beat_s: float = BEAT_S, tick_s: float = TICK_S) -> None:
         self._beat_s, self._tick_s = beat_s, tick_s
-        self._beats: OrderedDict[Spoke, float] = OrderedDict()
+        self._beats: dict[Spoke, float] = {}
         self._slots: dict[int, set[Spoke]] = {}
         self._order: list[int] = []
         self._slot_of: dict[Spoke, int] = {}
@@ -82,8 +81,8 @@ class Wheel:
             spoke, due = next(iter(self._beats.items()))
             if due > now:
                 break
-            self._beats[spoke] = now + self._beat_s
-            self._beats.move_to_end(spoke)
+            del self._beats[spoke]
+            self._beats[spoke] = now + self._beat_s  # behind all others
             spoke.beat()
         while self._order and self._order[0] * self._tick_s <= now:
             for spoke in self._slots.pop(heapq.heappop(self._order)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from taskcast_core.deliveries import Batch
@@ -40,7 +40,9 @@ async def subscribe(call: Call) -> None:
             _measure_resume(call, wanted)
             encode = encode_wrapped if wanted.wrap else encode_bare
             direct = direct_of(call.scope)
-            stream = EventStream(subscription, encode, call.services.wheel, call.receive, call.send, direct)
+            stream = EventStream(
+                subscription, encode, call.services.wheel, call.receive, call.send, direct, call.services.meters
+            )
             if direct is not None:
                 subscription.taker = stream
             with _observed(call):
@@ -56,20 +58,19 @@ async def subscribe_all(call: Call) -> None:
         async with call.services.engine.subscribe_all(view, call.principal.may_see) as source:
             call.note, call.is_long = "global subscriber connected", True
             visible = _VisibleTasks(call)
-            await _run(call, EventStream(source, visible.encode, call.services.wheel, call.receive, call.send))
+            await _run(
+                call,
+                EventStream(
+                    source, visible.encode, call.services.wheel, call.receive, call.send, meters=call.services.meters
+                ),
+            )
 
 
-async def _run(call: Call, stream: EventStream) -> None:
-    """Stream until it ends, for whatever reason."""
-    try:
-        await stream.run(
-            lives_for_s=_lives_for_s(call),
-            http_version=call.scope.get("http_version", "1.1"),
-            headers=call.reply_headers,
-        )
-    finally:
-        if stream.was_stalled and call.services.meters is not None:
-            call.services.meters.stalled += 1
+def _run(call: Call, stream: EventStream) -> Awaitable[None]:
+    """Stream until it ends, for whatever reason. No coroutine of its own: idle readers are many."""
+    return stream.run(
+        lives_for_s=_lives_for_s(call), http_version=call.scope.get("http_version", "1.1"), headers=call.reply_headers
+    )
 
 
 def _measure_resume(call: Call, wanted: SubscribeFilter) -> None:
