@@ -41,6 +41,7 @@ class Tiers(both.Tiers):
     """Tiers in memory, whose insides tests may reach into."""
 
     hot: MemoryShortTermStore
+    cold: MemoryLongTermStore
 
 
 @pytest.fixture
@@ -426,6 +427,47 @@ async def test_a_rewound_log_that_only_got_an_older_record_gives_way(tiers: Tier
     await eventually(is_paused)
     await tiers.archived(task_id)
     assert await tiers.cold.get(task_id) == evolve(await tiers.existing(task_id), first_index=0)
+
+
+@pytest.mark.parametrize("left", [None, 0, 9], ids=["empty", "the beginning", "half"])
+async def test_an_archive_that_comes_back_older_is_filled_again(tiers: Tiers, left: int | None) -> None:
+    """As a database that was restored from its backup."""
+    engine = tiers.engine
+    task_id = await chatty(engine)
+    await tiers.archived(task_id)
+    before = await engine.get_history(task_id)
+    if left is None:
+        tiers.cold.__dict__.update(MemoryLongTermStore().__dict__)
+    else:
+        kept = tiers.cold._kept[task_id]
+        kept.log = MemoryLog.from_copy(kept.log.copy(upto=left))
+    await engine.publish_event(task_id, type="log", data={})
+    await tiers.archived(task_id)
+    stored = await tiers.existing(task_id)
+    assert stored.epoch == 1 and await tiers.cold.get(task_id) == stored
+    assert await portrait(tiers.cold, task_id) == await portrait(tiers.hot, task_id)
+    assert (await engine.get_history(task_id))[:-1] == before
+
+
+async def test_what_neither_copy_has_any_more_is_not_made_up(tiers: Tiers) -> None:
+    tiers.settings = WINDOW
+    async with tiers.another() as engine:
+        task_id = await chatty(engine, rounds=40)
+        await tiers.archived(task_id)
+        await engine.publish_event(task_id, type="log", data={})
+        await tiers.archived(task_id)
+        first = (await tiers.existing(task_id)).first_index
+        assert first > 50
+        kept = tiers.cold._kept[task_id]
+        kept.log = MemoryLog.from_copy(kept.log.copy(upto=9))
+        last = (await engine.publish_event(task_id, type="log", data={})).index
+
+        async def is_deferred() -> bool:
+            return not await tiers.hot.claim_dirty("archive", "a look", 10, 1)
+
+        await eventually(is_deferred)
+        stored = await tiers.existing(task_id)
+        assert (stored.epoch, stored.first_index, stored.last_index) == (1, first, last), "the hot log is left alone"
 
 
 # ── The hot window ────────────────────────────────────────────────────────────────────────────────────────────────────

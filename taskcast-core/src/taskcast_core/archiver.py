@@ -15,7 +15,7 @@ from taskcast_core.backoff import delay_s
 from taskcast_core.contracts.cold import Cold
 from taskcast_core.contracts.followers import Dirty, FollowerKind
 from taskcast_core.contracts.long_term import ArchiveBatch, LongTermStore, Watermark
-from taskcast_core.contracts.task_log import SeriesCopy, Stored, TaskLog
+from taskcast_core.contracts.task_log import Held, SeriesCopy, Stored, TaskLog
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, StorageIntegrityError, StoreUnavailable
 from taskcast_core.followers import Host, Progress
@@ -29,7 +29,7 @@ GROUP = 64
 SHED = 2_000
 """Entries that the hot store lets go of in one step, at most."""
 DISAGREEMENT_S = 60.0
-"""So long is a log left alone that contradicts its archive, in a hot store that cannot take a copy in."""
+"""So long is a log left alone that contradicts its archive where nothing can be done about it by itself."""
 LINKED = 32
 """Tasks whose creators' traces the span of one transaction is linked to, at most."""
 _NOWHERE = 1 << 40
@@ -62,12 +62,12 @@ class Archiver:
         last = _last_of(items[-1]) if items else dirty.cursor
         if stored is None:
             return Progress(last)
-        await self._shed(dirty, stored)
         series = await self._series(dirty, last) if any(isinstance(item, Hole) for item in items) else ()
         batch = ArchiveBatch(dirty.task_id, stored.record, stored.rev, stored.segments, tuple(items), series)
         try:
             mark = await self._write(batch)
             await self._check(dirty, stored, mark, last)
+            await self._shed(dirty, stored)
         except StoreUnavailable as error:
             return self._later(dirty, delay_s(dirty.attempt + 1, first_s=0.5, most_s=5.0), error)
         except StorageIntegrityError as error:
@@ -113,17 +113,29 @@ class Archiver:
                 raise StorageIntegrityError(f"{dirty.task_id}: the archive is ahead of the hot log")
 
     async def _reconcile(self, dirty: Dirty, found: StorageIntegrityError) -> Progress:
-        """The hot log was lost and grew anew: go on from the durable copy, in an epoch that is later than both.
+        """Make one log of two: the longer of the durable prefix and of the hot one that agrees with it goes on.
 
-        That is longer than the part of the hot log that agrees with it. What the hot log has beyond that part stands
-        at indexes that have been given to other events; its ids become unknown, so that whoever read them is told.
+        An archive that came back older than it was is filled from the hot log again. A hot log that was lost and grew
+        anew gives way: it goes on from the durable copy, in an epoch that is later than both. What it had beyond the
+        part that agrees stands at indexes that have been given to other events; its ids become unknown, so that
+        whoever read them is told.
         """
-        if self._hot is None:
-            return self._later(dirty, DISAGREEMENT_S, found)
-        copy = await self._cold.copy(dirty.task_id, self._settings.keep_last)
         stored = await self._log.get(dirty.task_id)
-        if copy is None or stored is None or stored.epoch != dirty.epoch:
+        if stored is None or stored.epoch != dirty.epoch:
             raise EpochChanged(dirty.task_id, dirty.epoch)
+        mark = await self._cold.watermark(dirty.task_id)
+        last = mark.last_index if mark is not None else -1
+        if last < dirty.cursor and await self._agrees(dirty.task_id, last):
+            if stored.first_index > last + 1:
+                return self._later(dirty, DISAGREEMENT_S, found)  # nobody has what was in between
+            tell_storage(
+                "storage_watermark_mismatch", logging.WARNING, taskId=dirty.task_id, hotLastIndex=stored.last_index,
+                archiveLastIndex=last, reason=str(found), outcome="the archive is filled from there on",
+            )  # fmt: skip
+            return Progress(last, 0, self._log.now_ms())
+        copy = await self._cold.copy(dirty.task_id, self._settings.keep_last)
+        if self._hot is None or copy is None:
+            return self._later(dirty, DISAGREEMENT_S, found)
         renewed = in_new_epoch(copy, beyond=stored.epoch)
         if await self._hot.replace(dirty.task_id, stored.epoch, renewed) is not None:
             tell_storage(
@@ -131,6 +143,16 @@ class Archiver:
                 archiveLastIndex=copy.last_index, reason=str(found), outcome="the hot log gives way to its archive",
             )  # fmt: skip
         raise EpochChanged(dirty.task_id, renewed.segments[-1].epoch)
+
+    async def _agrees(self, task_id: str, index: int) -> bool:
+        """Whether both copies have the same event at an index, as far as both have one there."""
+        if index < 0:
+            return True
+        (head,) = await self._log.heads([Held(task_id, index)])
+        page = await self._cold.read(task_id, after=index - 1, before=index + 1, limit=1)
+        there = page.items[0] if page.items else None
+        is_known = head is not None and head.id_at is not None and isinstance(there, Entry)
+        return not is_known or (isinstance(there, Entry) and head is not None and head.id_at == there.id)
 
     # ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
