@@ -97,7 +97,9 @@ def main() -> None:
     for name in ("sse_bench", "http_bench"):
         generator(name)
     if given.mode == "scale":
-        print(scale.table(scale.curves(given.rounds or 3)))
+        print(scale.HEAD)
+        for curve in scale.curves(given.rounds or 3):
+            print(scale.row_of(curve), flush=True)
         return
     is_quick = given.mode == "quick"
     loads = [load for load in LOADS if (load.name in given.only if given.only else load.in_quick or not is_quick)]

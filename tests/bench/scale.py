@@ -7,7 +7,7 @@ yardstick's curve beside it shows by how much.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -17,7 +17,6 @@ from tests.bench.cases import BATCH, EVENTS
 from tests.bench.load import Row, readers, requests
 from tests.bench.targets import Target, redis_on_other_core, running
 
-BOUND = 1.2
 DELTA = b'{"type":"llm.delta","level":"info","data":{"delta":"some text "},"seriesId":"s","seriesMode":"accumulate"}'
 DELTAS = b"[%b]" % b",".join([DELTA] * BATCH)
 WINDOW = 5_000
@@ -33,33 +32,30 @@ class Curve:
     costs: Mapping[int, float]
     yardstick: Mapping[int, float]
 
-    @property
-    def growth(self) -> float:
-        """How many times the first cost the last one is."""
-        sizes = sorted(self.costs)
-        return self.costs[sizes[-1]] / self.costs[sizes[0]]
 
-
-def curves(rounds: int, largest: int = 10_000) -> list[Curve]:
+def curves(rounds: int, largest: int = 10_000) -> Iterator[Curve]:
     """All curves, medians of so many rounds. ``largest``: readers and tasks; logs grow to a hundred times that."""
     counts = [size for size in (100, 1000, 10_000) if size <= largest]
-    return [
-        _curve("Readers of one task", "µs CPU per delivery", counts, rounds, _one_task, ("raw", "memory")),
-        _curve("Tasks, one reader each", "µs CPU per event", counts, rounds, _one_reader_each, ("raw", "memory")),
-        _grown("Length of a log", EVENTS, [1, largest, 100 * largest], rounds),
-        _grown("Length of a series", DELTAS, [1, largest, 10 * largest], rounds),
-        _nodes(rounds),
-    ]
+    yield _grown("Length of a log", EVENTS, [1, largest, 100 * largest], rounds)
+    yield _grown("Length of a series", DELTAS, [1, largest, 10 * largest], rounds)
+    yield _nodes(rounds)
+    yield _curve("Readers of one task", "µs CPU per delivery", counts, rounds, _one_task, ("raw", "memory"))
+    yield _curve("Tasks, one reader each", "µs CPU per event", counts, rounds, _one_reader_each, ("raw", "memory"))
 
 
-def table(found: Sequence[Curve]) -> str:
-    """The curves as a Markdown table."""
-    rows = ["| what grows | cost | at … | growth | yardstick's |", "|---|---|---|---:|---:|"]
-    for curve in found:
-        costs = " · ".join(f"{size:,}: {cost:.1f}" for size, cost in sorted(curve.costs.items()))
-        theirs = f"{max(curve.yardstick.values()) / min(curve.yardstick.values()):.2f} ×" if curve.yardstick else ""
-        rows.append(f"| {curve.title} | {curve.unit} | {costs} | {curve.growth:.2f} × | {theirs} |")
-    return "\n".join(rows)
+HEAD = "| what grows | cost | at … | growth | yardstick's |\n|---|---|---|---:|---:|"
+
+
+def row_of(curve: Curve) -> str:
+    """A curve as a row of a Markdown table."""
+    costs = " · ".join(f"{size:,}: {cost:.1f}" for size, cost in sorted(curve.costs.items()))
+    theirs = f"{_growth(curve.yardstick):.2f} ×" if curve.yardstick else ""
+    return f"| {curve.title} | {curve.unit} | {costs} | {_growth(curve.costs):.2f} × | {theirs} |"
+
+
+def _growth(costs: Mapping[int, float]) -> float:
+    """How many times the cost of the smallest the cost of the largest is."""
+    return costs[max(costs)] / costs[min(costs)]
 
 
 def _curve(
