@@ -24,7 +24,7 @@ import orjson
 from tests.bench import scale
 from tests.bench.cases import LOADS, Load, Size
 from tests.bench.load import LoadError, Row, generator
-from tests.bench.report import as_json, drawing, lines_of, table
+from tests.bench.report import as_json, drawing, lines_of, put_into, table
 from tests.bench.targets import Target, redis_on_other_core, running
 
 QUICK = Size(seconds=0.8, share=0.25)
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="how often everything is measured; 1 in quick mode, else 5")
     parser.add_argument("--only", action="append", choices=[load.name for load in LOADS], help="this load only")
     parser.add_argument("--json", type=Path, help="where all figures and runs go")
+    parser.add_argument("--page", type=Path, help="a Markdown page whose table of figures is replaced")
     parser.add_argument("--plot", type=Path, help="where the drawing goes (SVG)")
     given = parser.parse_args()
     for name in ("sse_bench", "http_bench"):
@@ -109,6 +110,9 @@ def main() -> None:
     print(table(lines))
     if given.json:
         given.json.write_bytes(orjson.dumps(as_json(lines, runs, before), option=orjson.OPT_INDENT_2))
+    if given.page:
+        page = given.page.read_text(encoding="utf-8")
+        given.page.write_text(put_into(page, table(lines)), encoding="utf-8")
     if given.plot:
         given.plot.write_text(drawing(lines), encoding="utf-8")
 

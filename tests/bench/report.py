@@ -14,6 +14,7 @@ from tests.bench.load import Row
 Runs = Mapping[tuple[str, str], Sequence[Row]]
 """What every run of (load, target) printed."""
 
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 _WORDS = {True: "yes", False: "NO", None: ""}
 
 
@@ -87,6 +88,19 @@ def table(lines: Sequence[Line]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def put_into(page: str, text: str) -> str:
+    """A page with this text between its two marks.
+
+    Raises:
+        ValueError: it has no such marks.
+    """
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"the page has no {_BEGIN} … {_END}")
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def drawing(lines: Sequence[Line]) -> str:

@@ -74,6 +74,13 @@ def test_the_table_compares_with_the_yardstick() -> None:
     assert report.as_json(lines, runs, {"cpus": 2})["figures"][0]["median"] == 1000.0
 
 
+def test_a_page_gets_the_new_table() -> None:
+    page = "before\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nafter"
+    assert report.put_into(page, "new") == page.replace("old", "new")
+    with pytest.raises(ValueError, match="the page has no"):
+        report.put_into("before", "new")
+
+
 def test_a_drawing_is_made() -> None:
     # In a process of its own: pygal leaves a finder of an old kind among the interpreter's.
     program = (
