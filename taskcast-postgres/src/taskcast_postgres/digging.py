@@ -1,4 +1,4 @@
-"""Putting holes where entries have been, merged with their neighbours, and keeping the checkpoints true."""
+"""Putting holes where entries have been, merged with their neighbours."""
 
 # ruff: noqa: S608 - statements are put together from constants; all values are bound
 
@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from taskcast_core.entries import Hole
-from taskcast_postgres.counting import counts_before
 from taskcast_postgres.database import Row, Session
-from taskcast_postgres.rows import HOLE_COLUMNS, Kinds, hole_of, hole_row, merged, pack_counts
+from taskcast_postgres.removed import keep, rows_of
+from taskcast_postgres.rows import HOLE_COLUMNS, Kinds, hole_of, hole_row, merged
 
 _TAKE_NEIGHBOURS = f"""
 DELETE FROM taskcast.holes WHERE (task, last) IN (
@@ -23,10 +23,6 @@ _HOLES = f"""
 INSERT INTO taskcast.holes (task, {HOLE_COLUMNS}) SELECT * FROM unnest(
     %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::boolean[], %s::boolean[])
 """
-_WITHIN_HOLES = """
-SELECT hole.task, hole.first, c.idx FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS hole (task, first, last)
-JOIN taskcast.checkpoints c ON c.task = hole.task AND c.idx > hole.first AND c.idx <= hole.last
-"""
 
 
 async def dig(
@@ -36,6 +32,8 @@ async def dig(
 
     ``edges``: (task, index) wherever a hole that is there already may touch one of them.
     """
+    new = [row for task, some in holes.items() for hole in some for row in rows_of(task, hole, kinds[task])]
+    await keep(session, new)
     found = {task: list(some) for task, some in holes.items()}
     if edges:
         tasks, indexes = columns(edges, 2)
@@ -45,19 +43,7 @@ async def dig(
     await session.columns(
         _HOLES, [(task, *hole_row(hole, kinds[task])) for task, some in runs.items() for hole in some]
     )
-    await _mend_checkpoints(session, [(task, hole.first, hole.last) for task, some in runs.items() for hole in some])
     return runs
-
-
-async def _mend_checkpoints(session: Session, holes: Sequence[Row]) -> None:
-    """Entries of a hole count at its end: a checkpoint inside says what there is before the hole."""
-    if not holes:
-        return
-    for task, first, index in await session.rows(_WITHIN_HOLES, *columns(holes, 3)):
-        counts = await counts_before(session, task, first)
-        await session.run(
-            "UPDATE taskcast.checkpoints SET counts = %s WHERE task = %s AND idx = %s", pack_counts(counts), task, index
-        )
 
 
 def columns(rows: Sequence[Row], width: int) -> list[list[object]]:

@@ -17,7 +17,7 @@ from taskcast_postgres.rows import STORED_COLUMNS, pack, stored_of, unpack, with
 _CHUNK = 20_000
 """Rows of a deleted task that are removed in one transaction, at most."""
 
-OF_A_TASK = ("texts", "series", "holes", "checkpoints", "dead_rows", "timers")
+OF_A_TASK = ("texts", "series", "holes", "removed", "checkpoints", "dead_rows", "timers")
 """Tables of few rows per task, besides ``events``."""
 
 _AUDIT = (

@@ -121,24 +121,25 @@ async def _items(
         edge = entries[-1].index
         start, stop = (edge, stop) if reverse else (start, edge + 1)
     holes = await session.rows(_HOLES.format(columns=HOLE_COLUMNS, order=order), log.num, start, stop, limit)
-    items: list[Entry | Hole] = [*entries, *(part_of(hole_of(row, log.kinds), start, stop) for row in holes)]
+    parts = [await _part_of(session, log, hole_of(row, log.kinds), start, stop) for row in holes]
+    items: list[Entry | Hole] = [*entries, *parts]
     items.sort(key=first_of, reverse=reverse)
     del items[limit:]
     items.sort(key=first_of)
     return items
 
 
-def part_of(hole: Hole, start: int, stop: int) -> Hole:
-    """The part of a hole within [start, stop): its entries count at its end (see ``counting``)."""
+async def _part_of(session: Session, log: OpenLog, hole: Hole, start: int, stop: int) -> Hole:
+    """The part of a hole within [start, stop); of its times, those of the whole are the nearest that are known."""
     first, last = max(hole.first, start), min(hole.last, stop - 1)
     if (first, last) == (hole.first, hole.last):
         return hole
-    has_end = last == hole.last
+    counts = await counting.counts_between(session, log.num, first, last + 1)
     return Hole(
         first, last,
         hole.first_timestamp if first < hole.last else hole.last_timestamp,
-        hole.last_timestamp if has_end else hole.first_timestamp,
-        hole.counts if has_end else {}, hole.cut_series, hole.lost_series,
+        hole.last_timestamp if last == hole.last else hole.first_timestamp,
+        log.kinds.named(counts), hole.cut_series, hole.lost_series,
     )  # fmt: skip
 
 

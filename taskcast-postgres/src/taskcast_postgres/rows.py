@@ -133,6 +133,9 @@ def unpack_segments(text: str) -> tuple[Segment, ...]:
 
 # ── Log ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+SPAN = 1_000
+"""A checkpoint is written with the first line that begins in each stretch of so many indexes."""
+
 ENTRY_COLUMNS = "idx, ts, kind, mode, run, ends_at, series, given_id, text"
 HOLE_COLUMNS = "last, first, first_timestamp, last_timestamp, counts, cut_series, lost_series"
 
