@@ -77,12 +77,12 @@ async def test_a_server_that_stops_and_comes_back(
             await ready()
         assert store.health.error_kind in ("connection_refused", "unavailable", "connection_reset")
         await asyncio.to_thread(own_postgres_server.start)
-        await eventually(lambda: answers(store), within_s=15)
+        await eventually(lambda: answers(store))
         assert store.health.is_healthy
         await ready()
         assert (await store.write([batch]))[0].last_index == 1
     changes = [record.getMessage() for record in caplog.records if "dependency_state_change" in record.getMessage()]
-    assert "'to': 'healthy'" in changes[0] and "'to': 'reconnecting'" in changes[1] and "downtimeMs" in changes[-1]
+    assert "to=healthy" in changes[0] and "to=reconnecting" in changes[1] and "downtimeMs" in changes[-1]
 
 
 async def test_nobody_queues_up_behind_an_outage(proxied: tuple[PostgresLongTermStore, FaultProxy]) -> None:
@@ -95,7 +95,7 @@ async def test_nobody_queues_up_behind_an_outage(proxied: tuple[PostgresLongTerm
     assert all(isinstance(each, StoreUnavailable) for each in found)
     assert time.monotonic() - began < 2 * PROMPT_S, "one of them tried, and the others were told"
     await proxy.heal()
-    await eventually(lambda: answers(store), within_s=15)
+    await eventually(lambda: answers(store))
     assert await store.get("x") is None
 
 
@@ -117,7 +117,7 @@ async def test_a_silent_server_is_cut_off(proxied: tuple[PostgresLongTermStore, 
         await store.get("x")
     assert time.monotonic() - began < 1 + PROMPT_S
     await proxy.heal()
-    await eventually(lambda: answers(store), within_s=15)
+    await eventually(lambda: answers(store))
 
 
 async def test_more_callers_than_connections(postgres_url: str) -> None:
