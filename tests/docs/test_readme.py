@@ -32,5 +32,5 @@ def test_the_translation_has_the_same_links_names_and_figures() -> None:
     links = [{link for link in LINK.findall(text) if not link.startswith("README")} for text in texts]
     assert links[0] == links[1]
     assert set(NAME.findall(texts[0])) == set(NAME.findall(texts[1]))
-    figures = [sorted(re.findall(r"\d[\d,.]*", re.sub(r"<!--.*?-->", "", text))) for text in texts]
+    figures = [sorted(re.findall(r"\d+(?:[.,]\d+)*", re.sub(r"<!--.*?-->", "", text))) for text in texts]
     assert figures[0] == figures[1]
