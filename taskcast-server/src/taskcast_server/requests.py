@@ -37,16 +37,18 @@ def read_events(body: Any, limits: LimitOptions) -> tuple[EventDraft, ...]:
         InvalidInput: with every fault of the first faulty event.
     """
     if not isinstance(body, list):
-        return (read_event(body, "", limits),)
+        return (read_event(body, None, limits),)
     if len(body) > limits.max_batch_events:
         raise InvalidInput([("", f"expected at most {limits.max_batch_events} events")])
-    return tuple([read_event(each, f"[{at}]", limits) for at, each in enumerate(body)])
+    return tuple([read_event(each, at, limits) for at, each in enumerate(body)])
 
 
-def read_event(value: Any, where: str, limits: LimitOptions) -> EventDraft:
-    """One draft. ``level`` has to be given, as the reference asks for it; ``data`` may be left out, and is null."""
+def read_event(value: Any, at: int | None, limits: LimitOptions) -> EventDraft:
+    """One draft, ``at`` this place in a list. ``level`` has to be given, as the reference asks for it; ``data`` may be
+    left out, and is null.
+    """
     if type(value) is not dict:
-        raise InvalidInput([(where, "expected an object")])
+        raise InvalidInput([(_place(at), "expected an object")])
     get = value.get
     type_, level, data = get("type"), get("level"), get("data")
     known_level = _LEVELS.get(level) if type(level) is str else None
@@ -66,7 +68,11 @@ def read_event(value: Any, where: str, limits: LimitOptions) -> EventDraft:
             and (acc_field is None or (type(acc_field) is str and _is_text(acc_field, limits.max_id_length)))
         ):
             return EventDraft(type_, known_level, data, series_id, mode, acc_field)  # type: ignore[arg-type]
-    raise InvalidInput(_event_faults(value, where, limits))
+    raise InvalidInput(_event_faults(value, _place(at), limits))
+
+
+def _place(at: int | None) -> str:
+    return "" if at is None else f"[{at}]"
 
 
 @lru_cache(4096)

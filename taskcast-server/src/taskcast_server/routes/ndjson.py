@@ -94,7 +94,7 @@ def _read_line(line: bytes, number: int, limits: Any) -> EventDraft:
         value = wire.loads(line)
     except InvalidInput:
         raise InvalidInput([(f"[{number}]", "malformed JSON")]) from None
-    return read_event(value, f"[{number}]", limits)
+    return read_event(value, number, limits)
 
 
 async def _commit(call: Call, waiting: list[EventDraft], key: str | None, published: _Published) -> None:
