@@ -50,7 +50,11 @@ class Commits:
         began = perf_counter()
         committed = await self._log.create(record, key)
         if not committed.replayed:
-            self._measure(committed, perf_counter() - began)
+            if (meters := self._meters) is not None:
+                meters.took_s.append(perf_counter() - began)
+                meters.sizes.append(len(committed.entries))
+                if len(meters.sizes) >= PENDING:
+                    meters.settle()
             self.announce(committed)
         return committed
 
@@ -81,7 +85,11 @@ class Commits:
                     raise StaleAssignment(task_id, change.guard.assignment_id or "") from None
                 raise
             if not committed.replayed:
-                self._measure(committed, perf_counter() - began)
+                if (meters := self._meters) is not None:
+                    meters.took_s.append(perf_counter() - began)
+                    meters.sizes.append(len(committed.entries))
+                    if len(meters.sizes) >= PENDING:
+                        meters.settle()
                 self.announce(committed)
             return committed
         raise Conflict(f"task {task_id} went cold again and again")
@@ -127,16 +135,6 @@ class Commits:
             if not await self._rehydrate(task_id):
                 break
         raise TaskNotFound(task_id)
-
-    def _measure(self, committed: Committed, took_s: float) -> None:
-        meters = self._meters
-        if meters is not None:
-            pending = meters.commit_s.pending
-            pending.append(took_s)
-            if committed.entries:
-                meters.batch.pending.append(len(committed.entries))
-            if len(pending) >= PENDING:
-                meters.settle()
 
     def announce(self, committed: Committed) -> None:
         """Ring for a commit; cheap, and never fails it."""

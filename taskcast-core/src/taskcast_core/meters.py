@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Sequence
 
 OTHER = "other"
 """The label of everything beyond the bound of a `Labels`."""
@@ -23,55 +24,37 @@ COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 LENGTHS = (0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000)
 
 
-PENDING = 128
-"""Values that may wait to be sorted into a histogram: together that costs a fraction of one by one. So few stay in the
-processor's cache."""
+PENDING = 1024
+"""Measurements that may wait to be counted: a hot path appends to a list, and what has come together is counted in one
+go, which costs a fraction of one by one.
+"""
 
 
 class Distribution:
-    """A histogram.
+    """A histogram. ``bounds``: upper bounds, each included, rising."""
 
-    Attributes:
-        bounds: upper bounds, each included, rising. pending: values not yet counted. Hot paths append to it, and then
-        `settle` where it has grown to ``PENDING``; everybody else calls `add`.
-    """
-
-    __slots__ = ("_counts", "_sum", "bounds", "pending")
+    __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
-        self.pending: list[float] = []
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
 
     def add(self, value: float, times: int = 1) -> None:
         """Count a value."""
-        self._counts[bisect_left(self.bounds, value)] += times
-        self._sum += value * times
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
-    def settle(self) -> None:
-        """Count what is pending."""
-        values = sorted(self.pending)
-        self.pending.clear()
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count many."""
+        ordered = sorted(values)
         below = 0
         for at, bound in enumerate(self.bounds):
-            upto = bisect_right(values, bound)
-            self._counts[at] += upto - below
+            upto = bisect_right(ordered, bound)
+            self.counts[at] += upto - below
             below = upto
-        self._counts[-1] += len(values) - below
-        self._sum += sum(values)
-
-    @property
-    def counts(self) -> list[int]:
-        """Values within each bound and above the one before; and one more, of all above."""
-        self.settle()
-        return self._counts
-
-    @property
-    def sum(self) -> float:
-        """Of all values."""
-        self.settle()
-        return self._sum
+        self.counts[-1] += len(ordered) - below
+        self.sum += sum(ordered)
 
     @property
     def count(self) -> int:
@@ -103,7 +86,8 @@ class Meters:
 
     Attributes:
         types: labels of task types. created: tasks by type. moved: committed transitions by (type, new status).
-        batch: events per commit that has any. commit_s: time a commit took in the store.
+        took_s, sizes: of each commit that is not yet counted, the seconds it took in the store, and how many events it
+        has. Who appends calls `settle` where there are ``PENDING``.
         lag_s: from an entry's timestamp until the readers that waited for it here have been handed it, per reader.
         replayed: entries between a new reader's first place and the head of the log. gaps: gap notices, by reason.
         slow_readers: readers that were closed because they were too far behind.
@@ -113,22 +97,40 @@ class Meters:
         self.types = Labels()
         self.created: Counter[str] = Counter()
         self.moved: Counter[tuple[str, str]] = Counter()
-        self.batch = Distribution(COUNTS)
-        self.commit_s = Distribution(SECONDS)
+        self.took_s: list[float] = []
+        self.sizes: list[int] = []
+        self._commit_s = Distribution(SECONDS)
+        self._batch = Distribution(COUNTS)
         self.lag_s = Distribution(LAGS)
         self.replayed = Distribution(LENGTHS)
         self.gaps: Counter[str] = Counter()
         self.slow_readers = 0
 
+    def settle(self) -> None:
+        """Count the commits that wait for it."""
+        self._commit_s.add_all(self.took_s)
+        for size, times in Counter(self.sizes).items():
+            if size:
+                self._batch.add(size, times)
+        self.took_s.clear()
+        self.sizes.clear()
+
+    @property
+    def commit_s(self) -> Distribution:
+        """Time that a commit took in the store."""
+        self.settle()
+        return self._commit_s
+
+    @property
+    def batch(self) -> Distribution:
+        """Events per commit that has any."""
+        self.settle()
+        return self._batch
+
     @property
     def events(self) -> int:
         """Appended by this process."""
         return round(self.batch.sum)
-
-    def settle(self) -> None:
-        """Count what commits have left pending."""
-        self.commit_s.settle()
-        self.batch.settle()
 
     def task_created(self, type: str | None) -> None:
         """Count a new task."""

@@ -15,6 +15,7 @@ from taskcast_core.config import Config
 from taskcast_core.contracts.auth import Authenticator
 from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import TaskcastError
+from taskcast_core.meters import PENDING
 from taskcast_core.plugins import Plugins
 from taskcast_server import request_ids
 from taskcast_server.auth.admin import AdminDesk
@@ -130,8 +131,13 @@ class TaskcastApp:
                 status = await self._answer(call)
                 span.answered(status)
         took_s = time.perf_counter() - began
-        if self._meters is not None:
-            self._meters.answered(call.route, scope["method"], status, LONG if call.is_long else took_s)
+        if (meters := self._meters) is not None:
+            pending = meters.pending.get(id(call.route))
+            times = None if pending is None else pending.get(status)
+            if times is None or call.is_long or len(times) >= PENDING:
+                meters.answered(call.route, scope["method"], status, LONG if call.is_long else took_s)
+            else:
+                times.append(took_s)
         if 400 <= status < 500:
             log_refused(call, status, took_s)
         if self._on_request is not None:

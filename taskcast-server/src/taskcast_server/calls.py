@@ -38,8 +38,8 @@ class Call:
     """
 
     __slots__ = (
-        "_query", "error_code", "is_answered", "is_long", "note", "params", "principal", "receive", "request_id",
-        "route", "scope", "send", "services", "ticket",
+        "_headers", "_query", "error_code", "is_answered", "is_long", "note", "params", "principal", "receive",
+        "request_id", "route", "scope", "send", "services", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +56,8 @@ class Call:
         self.principal: Principal = OPEN
         self.ticket: Ticket | None = None
         self.note = ""
-        self.request_id = request_id(scope["headers"])
+        self._headers: dict[bytes, bytes] = dict(scope["headers"][::-1])  # of repeated ones the first
+        self.request_id = request_id(self._headers.get(HEADER))
         self.error_code = ""
         self.is_long = self.is_answered = False
         self._query: dict[str, str] | None = None
@@ -82,11 +83,8 @@ class Call:
 
     def header(self, name: bytes) -> str | None:
         """A header's value; ``name`` in lower case."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                text: str = value.decode("latin-1")
-                return text
-        return None
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
 
     @property
     def client_host(self) -> str:

@@ -16,9 +16,8 @@ _PROCESS = os.urandom(5).hex().encode()
 _numbers = count(1)
 
 
-def request_id(headers: list[tuple[bytes, bytes]]) -> bytes:
+def request_id(given: bytes | None) -> bytes:
     """The id that was sent along, or a new one: unique over processes."""
-    for name, value in headers:
-        if name == HEADER and _SENSIBLE(value):
-            return value
+    if given is not None and _SENSIBLE(given):
+        return given
     return b"%b-%x" % (_PROCESS, next(_numbers))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+from attrs import field, frozen
 
 from taskcast_core.meters import PENDING, Distribution
 from taskcast_server.errors import TooManyRequests
@@ -18,74 +20,76 @@ LONG = -1.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+@frozen(eq=False)
 class RouteMeter:
     """The requests of one route.
 
     Attributes:
         path: the template, never what was asked for. success: the status of a reply when all is well.
-        pending: by status, the seconds until each reply was sent; `LONG` for those whose time says nothing.
+        pending: by status, of each request that is not yet counted, the seconds until the reply was sent; `LONG` where
+        that says nothing. took_s: the others together.
     """
 
-    def __init__(self, method: str, path: str, success: int) -> None:
-        self.method, self.path, self.success = method, path, success
-        self.pending: dict[int, list[float]] = {}
-        self._statuses: Counter[int] = Counter()
-        self._took_s = Distribution(TIMES)
+    method: str
+    path: str
+    success: int
+    pending: dict[int, list[float]] = field(factory=dict)
+    statuses: Counter[int] = field(factory=Counter)
+    took_s: Distribution = field(factory=lambda: Distribution(TIMES))
 
     def settle(self) -> None:
         """Count what is pending."""
         for status, times in self.pending.items():
-            self._statuses[status] += len(times)
-            self._took_s.pending += [each for each in times if each >= 0]
+            self.statuses[status] += len(times)
+            self.took_s.add_all([each for each in times if each >= 0])
             times.clear()
-        self._took_s.settle()
-
-    @property
-    def statuses(self) -> Mapping[int, int]:
-        """How many replies had each status."""
-        self.settle()
-        return self._statuses
-
-    @property
-    def took_s(self) -> Distribution:
-        """Until the reply was sent; streams and pulls are left out."""
-        self.settle()
-        return self._took_s
 
 
 class ServerMeters:
     """The figures of one application.
 
     Attributes:
-        routes: of each route, in the order of the table, and of what no route answers by method.
+        pending: by the identity of a route of the table, what is ``pending`` there. Hot paths append to it, and then
+        `settle` where there are ``PENDING``; everybody else calls `answered`.
         resumes: streams of a task that were opened, by the kind of cursor. limited: refusals, by limit.
         stalled: readers that were cut off because they took nothing.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self.routes = [RouteMeter(route.method, route.path, min(route.doc.replies)) for route in routes]
-        self._by_route = {id(route): meter for route, meter in zip(routes, self.routes, strict=True)}
+        self._routes = [RouteMeter(route.method, route.path, min(route.doc.replies)) for route in routes]
         self._nowhere: dict[str, RouteMeter] = {}
+        self.pending = {id(route): meter.pending for route, meter in zip(routes, self._routes, strict=True)}
         self.resumes: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
         self.stalled = 0
 
     def answered(self, route: Route, method: str, status: int, took_s: float) -> None:
-        """Count a request; ``took_s`` is `LONG` where a reply is long because there is much to tell, or nothing yet."""
-        meter = self._by_route.get(id(route)) or self._elsewhere(method)
-        times = meter.pending.get(status)
-        if times is None:
-            times = meter.pending[status] = []
+        """Count a request."""
+        pending = self.pending.get(id(route))
+        if pending is None:
+            pending = self._elsewhere(method).pending
+        times = pending.setdefault(status, [])
         times.append(took_s)
         if len(times) >= PENDING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what is pending."""
+        for meter in self._routes:
             meter.settle()
+
+    @property
+    def routes(self) -> Sequence[RouteMeter]:
+        """Each route's, in the order of the table; then what no route answers, by method."""
+        self.settle()
+        return self._routes
 
     def _elsewhere(self, method: str) -> RouteMeter:
         name = method if method in _METHODS else "OTHER"
         meter = self._nowhere.get(name)
         if meter is None:
             meter = self._nowhere[name] = RouteMeter(name, NO_ROUTE, 404)
-            self.routes.append(meter)
+            self._routes.append(meter)
         return meter
 
     def refused(self, error: TooManyRequests) -> None:
