@@ -28,7 +28,7 @@ class Origin:
 
     def __init__(self, task_id: str, epoch: int, salt: int) -> None:
         self.task_id, self.epoch, self.salt = task_id, epoch, salt
-        self.task_json = wire.dumps(task_id)
+        self.task_json = b"%b" % wire.dumps(task_id)  # a copy: see `draft_text`
         self._next_id = EventIdMaker(salt)
 
     def event_id(self, timestamp: int, index: int) -> str:
