@@ -279,10 +279,10 @@ class Scenario:
         await goes_on(tiers, task_id, was, added=self.added)
         return has_died
 
-    async def run_all(self, tiers: Tiers, *, after: bool, stride: int = 1) -> None:
-        """Perish at every point, or at every so-manieth."""
+    async def run_all(self, tiers: Tiers, *, after: bool | None = None, stride: int = 1) -> None:
+        """Perish at every point, or at every so-manieth; ``after`` the call, before it, or (None) by turns."""
         at = stride
-        while await self.run(tiers, Doom(at=at, after=after)):
+        while await self.run(tiers, Doom(at=at, after=bool(at % 2) if after is None else after)):
             at += stride
         assert at > self.calls
 
@@ -299,10 +299,10 @@ SCENARIOS = {
 # ── A stalled one ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def stall_everywhere(tiers: Tiers, *, after: bool, stride: int = 1) -> None:
+async def stall_everywhere(tiers: Tiers, *, after: bool | None = None, stride: int = 1) -> None:
     """A node stalls at every point of a restore; a second one brings the task back, a third releases it once more."""
     at = stride
-    while await _stall(tiers, Doom(at=at, after=after, stalls=True)):
+    while await _stall(tiers, Doom(at=at, after=bool(at % 2) if after is None else after, stalls=True)):
         at += stride
     assert at > 7
 

@@ -13,10 +13,14 @@ import pytest
 
 from tests.core.crashing import BY_HAND, SCENARIOS, everything, goes_on, stall_everywhere
 from tests.fixtures.redis_server import RedisServer
-from tests.fixtures.scale import Scale
+from tests.fixtures.scale import FULL_SCALE, Scale
 from tests.postgres.tiers import PostgresTiers, open_tiers
 
 pytestmark = pytest.mark.anyio
+
+
+AFTER = [False, True] if FULL_SCALE else [None]
+"""Whether a process dies after a call or before it; by turns where there is no time for both."""
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -27,16 +31,16 @@ async def tiers(request: pytest.FixtureRequest, tmp_path: Path, postgres_url: st
         yield tiers
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", AFTER)
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_a_process_dies(tiers: PostgresTiers, name: str, scale: Scale, *, after: bool) -> None:
+async def test_a_process_dies(tiers: PostgresTiers, name: str, scale: Scale, *, after: bool | None) -> None:
     scenario = SCENARIOS[name]
     await scenario.run_all(tiers, after=after, stride=scale(3 if scenario.settings is BY_HAND else 5, 1))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", AFTER)
 async def test_one_node_stalls_in_a_restore_while_another_releases(
-    tiers: PostgresTiers, scale: Scale, *, after: bool
+    tiers: PostgresTiers, scale: Scale, *, after: bool | None
 ) -> None:
     await stall_everywhere(tiers, after=after, stride=scale(3, 1))
 
