@@ -103,6 +103,26 @@ async def test_a_process_hears_only_what_it_follows(
     assert two.adapters.broadcast.heard - heard <= 10 * 2
 
 
+async def test_a_thousand_channels_are_subscribed_in_batches(
+    redis_server: RedisServer, open_node: OpenNode, redis_proxy: Proxied
+) -> None:
+    """At first, and again when the connection was lost."""
+    proxy = await redis_proxy(redis_server.port)
+    broadcast = (await open_node(proxy.port)).adapters.broadcast
+    await eventually(lambda: broadcast.health.is_healthy, within_s=20)
+    proxy.commands.clear()
+    returns: list[None] = []
+    async with broadcast.listen(lambda bell: None, lambda: returns.append(None)) as listener:
+        await listener.follow([f"task{n}" for n in range(1_200)])
+        assert proxy.commands["SUBSCRIBE"] <= 3
+        proxy.commands.clear()
+        proxy.cut_pub_sub()
+        await eventually(lambda: bool(returns), within_s=20)
+        assert proxy.commands["SUBSCRIBE"] <= 3
+        await listener.unfollow([f"task{n}" for n in range(1_200)])
+        await eventually(lambda: 0 < proxy.commands["UNSUBSCRIBE"] <= 3, within_s=20)
+
+
 async def test_followers_of_all_tasks_hear_other_nodes(redis_server: RedisServer, open_node: OpenNode) -> None:
     one, two = await open_node(redis_server.port), await open_node(redis_server.port)
     seen: list[str] = []
