@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from taskcast_core import MemoryBroadcastProvider, MemoryShortTermStore, TaskEngine, archiver
+from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
+from taskcast_core.errors import StorageBusy
 from taskcast_core.log_events import tell, tell_storage
 from taskcast_server import request_ids
 from taskcast_server.cli.log_setup import JsonFormatter, TextFormatter
@@ -193,6 +197,36 @@ def test_events_of_the_storage_life_cycle(log: logging.Logger) -> None:
         storage.setLevel(before)
     line = json.loads(text.getvalue())
     assert (line["component"], line["event"], line["archiveWatermark"]) == ("storage-lifecycle", "storage_release", 3)
+
+
+async def test_the_life_of_a_task_between_its_stores(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiver, "LARGE", 10)
+    caplog.set_level(logging.DEBUG, "taskcast_core.storage")
+    async with MemoryShortTermStore() as store:
+        engine = TaskEngine(
+            broadcast=MemoryBroadcastProvider(), short_term_store=store, long_term_store=MemoryLongTermStore()
+        )
+        async with engine:
+            task = await engine.create_task()
+            await engine.publish_events(task.id, [{"type": "x", "level": "info"}] * 12)
+
+            async def is_cold() -> bool:
+                with suppress(StorageBusy):
+                    return (await engine.release_task(task.id, 11, engine.now_ms() + 1)).state == "cold"
+                return False
+
+            await eventually(is_cold)
+            await engine.get_history(task.id)
+            await engine.publish_event(task.id, {"type": "y", "level": "info"})
+    facts = {each.event: each.facts for each in caplog.records if hasattr(each, "event")}
+    assert facts["storage_hot_task"]["events"] >= 10
+    assert facts["storage_release"]["archiveWatermark"] == 11
+    read = next(each.facts for each in caplog.records if getattr(each, "event", "") == "storage_history_read")
+    assert read["entries"] == 12
+    assert facts["storage_rehydrate"]["taskId"] == task.id
+    assert {each["component"] for each in facts.values()} == {"storage-lifecycle"}
 
 
 def test_libraries_are_heard_when_their_news_is_bad() -> None:

@@ -30,6 +30,8 @@ SHED = 2_000
 """Entries that the hot store lets go of in one step, at most."""
 DISAGREEMENT_S = 60.0
 """So long is a log left alone that contradicts its archive where nothing can be done about it by itself."""
+LARGE = 65_536
+"""Each time that a task's log has grown by so many entries, a line says so."""
 LINKED = 32
 """Tasks whose creators' traces the span of one transaction is linked to, at most."""
 _NOWHERE = 1 << 40
@@ -68,6 +70,7 @@ class Archiver:
             mark = await self._write(batch)
             await self._check(dirty, stored, mark, last)
             await self._shed(dirty, stored)
+            self._tell_size(dirty, stored, last)
         except StoreUnavailable as error:
             return self._later(dirty, delay_s(dirty.attempt + 1, first_s=0.5, most_s=5.0), error)
         except StorageIntegrityError as error:
@@ -87,6 +90,12 @@ class Archiver:
         excess = dirty.cursor + 1 - keep - stored.first_index
         if excess > keep // 2:
             await self._hot.shed(dirty.task_id, dirty.epoch, dirty.cursor + 1 - keep, min(excess, SHED))
+
+    def _tell_size(self, dirty: Dirty, stored: Stored, last: int) -> None:
+        """A hot task has grown large, and large again."""
+        if (dirty.cursor + 1) // LARGE != (last + 1) // LARGE:
+            age_ms = self._log.now_ms() - stored.task.created_at
+            tell_storage("storage_hot_task", taskId=dirty.task_id, events=last + 1, ageMs=age_ms)
 
     def _later(self, dirty: Dirty, wait_s: float, error: Exception) -> Progress:
         _log.warning("archiving %s waits: %s", dirty.task_id, error)
