@@ -32,14 +32,33 @@ async def test_an_evicting_redis_is_refused(prefix: str) -> None:
             pass
 
 
-async def test_another_layout_is_refused(redis_server: RedisServer, prefix: str) -> None:
+@pytest.mark.parametrize(("field", "complaint"), [("version", "layout 2"), ("bell_version", "bells of version 2")])
+async def test_what_another_release_has_left_is_refused(
+    redis_server: RedisServer, prefix: str, field: str, complaint: str
+) -> None:
     async with create_redis_adapters(redis_server.url, prefix=prefix):
         pass
     async with Redis.from_url(redis_server.url, protocol=2) as client:
-        await client.hset(f"{{{prefix}}}:layout", "version", "2")
-    with pytest.raises(ConfigError, match="layout 2"):
+        await client.hset(f"{{{prefix}}}:layout", field, "2")
+    with pytest.raises(ConfigError, match=complaint):
         async with create_redis_adapters(redis_server.url, prefix=prefix):
             pass
+
+
+async def test_a_bell_that_cannot_be_read_says_look_for_yourself(redis_server: RedisServer, prefix: str) -> None:
+    async with (
+        create_redis_adapters(redis_server.url, prefix=prefix) as adapters,
+        Redis.from_url(redis_server.url, protocol=2) as client,
+    ):
+        looks: list[None] = []
+        async with adapters.broadcast.listen(lambda bell: None, lambda: looks.append(None)) as listener:
+            await eventually(lambda: adapters.broadcast.health.is_healthy, within_s=20)
+            await listener.follow(["a"])
+            before = len(looks)
+            channel = adapters.short_term_store.connection.keys.bell("a")
+            for message in (b"2 of brass\n", b"1 of the right version, and cut"):
+                assert await client.publish(channel, message) == 1
+            await eventually(lambda: len(looks) == before + 2, within_s=20)
 
 
 async def test_the_number_of_shards_stands(redis_server: RedisServer, prefix: str) -> None:

@@ -13,9 +13,8 @@ from taskcast_core.contracts.broadcast import Bell
 from taskcast_core.entries import Entry, Origin
 from taskcast_core.models import Level, TaskStatus
 from taskcast_redis.codec import LETTERS, MODES, kind_text
-from taskcast_redis.keys import pack, unpack
+from taskcast_redis.keys import BELL_VERSION, pack, unpack
 
-VERSION = 1
 LARGE_BYTES = 32_768
 """As in ``lua/commit.lua``: entries larger than this together stay at home."""
 
@@ -30,7 +29,7 @@ def ring_text(bell: Bell) -> bytes:
     salt = entries[0].origin.salt if entries else 0
     task_id = pack(bell.task_id)
     head: list[object] = [
-        VERSION, bell.epoch, salt, bell.first_index, bell.last_index, bell.status, bell.created_at, len(task_id),
+        BELL_VERSION, bell.epoch, salt, bell.first_index, bell.last_index, bell.status, bell.created_at, len(task_id),
     ]  # fmt: skip
     body = [task_id]
     for entry in entries:
@@ -57,7 +56,7 @@ def bell_of(channel: str | None, message: bytes) -> Bell | None:
     """
     head, _, body = message.partition(b"\n")
     words = head.split(b" ")
-    if words[0] != b"%d" % VERSION or len(words) < _HEAD:
+    if words[0] != b"%d" % BELL_VERSION or len(words) < _HEAD:
         return None
     epoch, salt, first, last = map(int, words[1:5])
     at = int(words[7])

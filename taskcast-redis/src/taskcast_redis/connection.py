@@ -19,7 +19,8 @@ from taskcast_core.stopping import stop
 from taskcast_redis.calls import Command, send
 from taskcast_redis.failures import COMMAND, TROUBLE, is_mistake, kind_of, unavailable
 from taskcast_redis.health import MOST_LATE, Dependency, was_late
-from taskcast_redis.keys import DEFAULT_SHARDS, LAYOUT_VERSION, Keys, layout_key
+from taskcast_redis.keys import DEFAULT_SHARDS, Keys
+from taskcast_redis.layout import Layout, agree
 from taskcast_redis.options import RedisOptions
 from taskcast_redis.scripts import script
 from taskcast_redis.topology import Client, make_client, sentinels_of
@@ -33,11 +34,8 @@ Call = tuple[str, str, tuple[Argument, ...]]
 DRIFT_MS_PER_S = 0.1
 """How much less sure the server's time is with every second since it was asked for."""
 
-PLAIN, SHARDED = "plain", "sharded"
-"""Kinds of bells: pub/sub, and that of a Cluster in which a message stays with the nodes of its slot."""
-
 SHARDED_SINCE = 7
-"""The version of Redis that brought the latter."""
+"""The version of Redis that brought pub/sub in which a message stays with the nodes of its slot."""
 
 MOST_RUNG = 4_096
 """So many bells of commits are known to have been rung; a forgotten one is rung again, which does no harm."""
@@ -184,34 +182,9 @@ class RedisConnection:
         )
 
     async def _check_layout(self) -> None:
-        """Note version, number of shards and kind of bells at the first start; from then on they stand.
-
-        Raises:
-            ConfigError: what is stored there is of another layout.
-        """
-        key, wanted = layout_key(self.keys.prefix), self.options.shards
-        client: Any = self.client
-        await client.hsetnx(key, "version", LAYOUT_VERSION)
-        await client.hsetnx(key, "shards", wanted or self.keys.shards)
-        await client.hsetnx(key, "bells", SHARDED if self.has_sharded_bells else PLAIN)
-        version, shards, bells = await client.hmget(key, "version", "shards", "bells")
-        if None in (version, shards, bells):
-            raise driver.ConnectionError("the layout has vanished, as if Redis had just been emptied")
-        if version != b"%d" % LAYOUT_VERSION:
-            raise ConfigError(
-                f'the Redis keys under "{self.keys.prefix}" are of layout {version.decode()}; '
-                f"this release reads layout {LAYOUT_VERSION}"
-            )
-        if wanted is not None and int(shards) != wanted:
-            raise ConfigError(
-                f'the Redis keys under "{self.keys.prefix}" are spread over {int(shards)} shards, not {wanted}; '
-                "that cannot be changed"
-            )
-        if bells.decode() not in ((PLAIN, SHARDED) if self.is_cluster else (PLAIN,)):
-            raise ConfigError(
-                f'the nodes under "{self.keys.prefix}" ring "{bells.decode()}" bells, which cannot be heard from here'
-            )
-        self.keys, self.has_sharded_bells = Keys(self.keys.prefix, int(shards)), bells.decode() == SHARDED
+        mine = Layout(self.options.shards or self.keys.shards, self.has_sharded_bells)
+        found = await agree(self.client, self.keys.prefix, mine, is_fixed=self.options.shards is not None)
+        self.keys, self.has_sharded_bells = Keys(self.keys.prefix, found.shards), found.has_sharded_bells
 
     # ── Time and heartbeat ────────────────────────────────────────────────────────────────────────────────────────
 

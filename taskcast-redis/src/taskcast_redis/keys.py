@@ -9,6 +9,9 @@ from attrs import frozen
 LAYOUT_VERSION = 1
 """Of keys and values; a node refuses to work on another one."""
 
+BELL_VERSION = 1
+"""Of bells as they travel (see ``bells``); a node refuses to work among others that ring in another one."""
+
 DEFAULT_SHARDS = 16
 
 
