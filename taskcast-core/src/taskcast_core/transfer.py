@@ -239,7 +239,8 @@ async def load(
     """Bring a log in, in place of both copies of another one if there are such; whether there was one.
 
     The archive is told to forget the old log while the new one is not its business yet; ``restore`` brings a cold task
-    back, ``update`` changes a record.
+    back, ``update`` changes a record. A process that dies on the way leaves the new log whole and hot, but without an
+    archive, until the import, which nobody was told to have been done, is repeated.
 
     Raises:
         TaskExists: and ``overwrite`` was not asked for. TaskDeleting.
