@@ -79,9 +79,9 @@ async def redis_proxy(anyio_backend: str) -> AsyncIterator[Proxied]:
 LUA = Path(taskcast_redis.__file__).parent / "lua"
 
 OF_ITSELF = {"TIME", "PING", "HMGET", "HSETNX", "CLIENT", "SELECT", "HELLO", "SUBSCRIBE", "UNSUBSCRIBE"} | {
-    "due", "next_due", "claim", "heads", "expired", "ring",
+    "due", "next_due", "claim", "heads", "expired",
 }  # fmt: skip
-"""What a process sends that nobody asks for anything: heartbeats, looks at what is due, and news for other nodes."""
+"""What a process sends that nobody asks for anything: heartbeats, and looks at what is due or new."""
 
 
 def sent(proxy: RedisProxy) -> dict[str, int]:
