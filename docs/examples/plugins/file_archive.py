@@ -23,7 +23,7 @@ class FileArchive(MemoryLongTermStore):
         for line in self._file:
             if line.endswith(b"\n"):
                 verb, plain = wire.loads(line)
-                given = (portable.of_plain(*each) for each in zip(plain, kinds(verb), strict=True))
+                given = (portable.of_plain(*each) for each in zip(plain, kinds(verb), strict=False))
                 await getattr(super(), verb)(*given)
         return self
 
@@ -38,7 +38,7 @@ def kinds(verb: str) -> list[Any]:
 def kept(verb: str) -> Callable[..., Awaitable[Any]]:
     async def call(self: FileArchive, *given: Any) -> Any:
         done = await getattr(MemoryLongTermStore, verb)(self, *given)
-        plain = [portable.to_plain(*each) for each in zip(given, kinds(verb), strict=True)]
+        plain = [portable.to_plain(*each) for each in zip(given, kinds(verb), strict=False)]
         self._file.write(wire.dumps([verb, plain]) + b"\n")
         self._file.flush()
         return done
@@ -46,7 +46,7 @@ def kept(verb: str) -> Callable[..., Awaitable[Any]]:
     return call
 
 
-for _verb in ("write", "set_state", "delete", "write_audit"):
+for _verb in ("write", "set_state", "trim", "delete", "write_audit"):
     setattr(FileArchive, _verb, kept(_verb))
 
 
