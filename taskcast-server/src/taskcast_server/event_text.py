@@ -23,8 +23,8 @@ def event_text(entry: Entry, *, is_snapshot: bool = False) -> bytes:
 
 def event_texts(entries: Sequence[Entry]) -> list[bytes]:
     """Bare events, quicker for those of one commit: consecutive, of one time, with ids of our own making."""
-    if not entries:
-        return []
+    if len(entries) < 2:
+        return [event_text(entry) for entry in entries]
     first, last = entries[0], entries[-1]
     is_one_commit = first.timestamp == last.timestamp and last.index - first.index == len(entries) - 1
     if not is_one_commit or first.given_id is not None or last.given_id is not None:
