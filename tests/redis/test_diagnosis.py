@@ -19,6 +19,7 @@ async def test_persistence_and_eviction_policy_as_they_are_now(own_redis_server:
         assert before["usedBytes"] > 0
         async with Redis.from_url(own_redis_server.url) as admin:
             await admin.config_set("maxmemory-policy", "allkeys-lru")
+            await admin.config_set("save", "3600 1")
         after = await store.diagnose()
     assert after["evictionPolicy"] == "allkeys-lru"
-    assert isinstance(after["appendOnly"], bool)
+    assert (before["snapshots"], after["snapshots"]) == (False, True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import RedisCluster
+from redis.exceptions import ResponseError
 
 from taskcast_redis.connection import RedisConnection
 
@@ -27,7 +29,7 @@ async def diagnose(connection: RedisConnection) -> Mapping[str, Any]:
         "nodes": len(memory),
         "evictionPolicy": evicting[0] if evicting else "noeviction",
         "appendOnly": all(bool(node.get("aof_enabled")) for node in persistence),
-        "snapshots": all(bool(node.get("rdb_saves") or node.get("rdb_last_save_time")) for node in persistence),
+        "snapshots": await _takes_snapshots(connection, persistence),
         "lastWriteFailed": any(
             node.get("aof_last_write_status", "ok") != "ok" or node.get("rdb_last_bgsave_status", "ok") != "ok"
             for node in persistence
@@ -35,6 +37,13 @@ async def diagnose(connection: RedisConnection) -> Mapping[str, Any]:
         "usedBytes": sum(int(node.get("used_memory", 0)) for node in memory),
         "maxBytes": sum(int(node.get("maxmemory", 0)) for node in memory),
     }
+
+
+async def _takes_snapshots(connection: RedisConnection, persistence: Sequence[Mapping[str, Any]]) -> bool:
+    """By its configuration; where that may not be read, by what it has done so far."""
+    with suppress(ResponseError):
+        return bool((await connection.guarded(lambda client: client.config_get("save"))).get("save"))
+    return all(bool(node.get("rdb_saves")) for node in persistence)
 
 
 async def _ask(connection: RedisConnection, section: str) -> Sequence[Mapping[str, Any]]:
