@@ -79,7 +79,7 @@ async def redis_proxy(anyio_backend: str) -> AsyncIterator[Proxied]:
 LUA = Path(taskcast_redis.__file__).parent / "lua"
 
 OF_ITSELF = {"TIME", "PING", "HMGET", "HSETNX", "CLIENT", "SELECT", "HELLO", "SUBSCRIBE", "UNSUBSCRIBE"} | {
-    "due", "next_due", "claim", "heads", "expired",
+    "due", "next_due", "claim", "heads", "expired", "list", "tally",
 }  # fmt: skip
 """What a process sends that nobody asks for anything: heartbeats, and looks at what is due or new."""
 

@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 
 from taskcast_core.errors import ConfigError
 from taskcast_redis.options import RedisOptions
+from taskcast_redis.tls import share_context
 
 Client = Redis | RedisCluster
 
@@ -30,12 +31,20 @@ def make_client(options: RedisOptions) -> Client:
         raise ConfigError(f'the Redis URL begins with "{parts.scheme}:"; known are {", ".join(_SCHEMES)}')
     scheme, _, topology = parts.scheme.partition("+")
     settings = _settings(options, parts, tls=scheme == "rediss")
+    client = _client(options, parts, topology, settings)
+    if scheme == "rediss":
+        for each in (client, *sentinels_of(client)):
+            share_context(each)
+    return client
+
+
+def _client(options: RedisOptions, parts: SplitResult, topology: str, settings: dict[str, Any]) -> Client:
     if topology == "sentinel":
         return _sentinel(options, parts, settings)
     if topology == "cluster":
         nodes = [ClusterNode(host, port) for host, port in _hosts(parts, topology)]
         return RedisCluster(startup_nodes=nodes, **settings)
-    if scheme == "unix":
+    if parts.scheme == "unix":
         settings = {name: value for name, value in settings.items() if not name.startswith("ssl")}
     settings.pop("ssl", None)  # the scheme says it
     client: Client = Redis.from_url(options.url, **settings)
