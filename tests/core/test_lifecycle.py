@@ -336,6 +336,25 @@ async def test_cleanup_waits_for_followers(open_engine: OpenEngine, clock: Manua
     assert await engine.get_history(task.id) == []
 
 
+async def test_cleanup_comes_soon_after_followers() -> None:
+    """In real time, without waiting for the next sweep or for the end of a lease."""
+    handler = Held()
+    settings = EngineSettings(sweep=SweepSettings(interval_s=3600))
+    parts: dict[str, Any] = {"broadcast": MemoryBroadcastProvider(), "short_term_store": MemoryShortTermStore()}
+    async with TaskEngine(**parts, settings=settings, handlers=[handler]) as engine:
+        cleanup = {"rules": [{"target": "events"}]}
+        task = await running(engine, webhooks=[{"url": "http://receiver.test/"}], cleanup=cleanup)
+        await engine.transition_task(task.id, "completed")
+        await engine.sweeper.sweep()
+        assert len(await engine.get_history(task.id)) == 2
+        handler.may_go.set()
+
+        async def is_clean() -> bool:
+            return await engine.get_history(task.id) == []
+
+        await eventually(is_clean)
+
+
 # ── Deletion ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

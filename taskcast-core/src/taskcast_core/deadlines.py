@@ -7,6 +7,8 @@ record it was read from, so that doing it twice does nothing.
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -22,13 +24,17 @@ from taskcast_core.log_events import tell_storage
 
 _log = logging.getLogger(__name__)
 
-Action = Callable[[Due], Awaitable[None]]
+Action = Callable[[Due], Awaitable[bool | None]]
+"""What is done about a timer. False: not yet, something else has to happen first."""
 
 _NEARLY_MS = 50
 """A timer that ran out this short a time ago may have run out after the store was asked: clocks tick meanwhile, and a
 wait can end a little early."""
 _AGAIN_MS = 10
 """When it is asked again for such a one."""
+_FIRST_DELAY_S = 0.25
+_MOST_DELAYED = 1_000
+"""Timers that had to wait and are tried again by this process; the store gives out any one when its lease is over."""
 
 
 @frozen
@@ -60,6 +66,8 @@ class Sweeper:
         self._actions, self._settings = actions, settings
         self._wanted: float | None = None  # monotonic seconds of the earliest timer that this process knows of
         self._changed = asyncio.Event()
+        self._delayed: list[tuple[float, int, float, Due]] = []  # a heap: when (monotonic), number, delay, timer
+        self._number = itertools.count()
 
     def expect(self, in_ms: int) -> None:
         """A timer was set that runs out in so many ms: look then, if that is before the next look."""
@@ -99,7 +107,7 @@ class Sweeper:
         Raises:
             StoreUnavailable: the store cannot be asked.
         """
-        done = 0
+        done = await self._try_again()
         for kind, action in self._actions.items():
             asked_at = self._store.now_ms()
             while due := await self._store.due(kind, self._settings.batch, self._settings.lease_ms):
@@ -115,12 +123,30 @@ class Sweeper:
             if upcoming is not None and upcoming > asked_at - _NEARLY_MS:
                 left_ms = max(upcoming - self._store.now_ms(), _AGAIN_MS)
                 self.expect(min(left_ms, int(self._settings.interval_s * 1000)))
+        if self._delayed:
+            self.expect(int((self._delayed[0][0] - self._clock.monotonic()) * 1000) + 1)
         return done
 
-    async def _act(self, action: Action, due: Sequence[Due]) -> None:
+    async def _try_again(self) -> int:
+        """Act on the timers whose actions had to wait, as far as their time has come: how many that was."""
+        now, done = self._clock.monotonic(), 0
+        while self._delayed and self._delayed[0][0] <= now:
+            _, _, delay_s, due = heapq.heappop(self._delayed)
+            await self._act(self._actions[due.kind], (due,), 2 * delay_s)
+            done += 1
+        return done
+
+    def _delay(self, due: Due, delay_s: float) -> None:
+        """Keep a timer, in ever longer steps, for about as long as nobody else is given it."""
+        if delay_s * 1000 < self._settings.lease_ms / 2 and len(self._delayed) < _MOST_DELAYED:
+            at = self._clock.monotonic() + delay_s
+            heapq.heappush(self._delayed, (at, next(self._number), delay_s, due))
+
+    async def _act(self, action: Action, due: Sequence[Due], delay_s: float = _FIRST_DELAY_S) -> None:
         for one in due:
             try:
-                await action(one)
+                if await action(one) is False:
+                    self._delay(one, delay_s)
             except StoreUnavailable:
                 raise
             except TaskcastError as error:

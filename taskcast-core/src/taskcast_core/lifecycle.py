@@ -294,22 +294,23 @@ class Lifecycle:
         """The linger time of a deletion is over."""
         await self._log.purge(due.task_id, tombstone_ms=TOMBSTONE_MS)
 
-    async def on_cleanup(self, due: Due) -> None:
+    async def on_cleanup(self, due: Due) -> bool:
         """Cleanup rules or the general retention concern an ended task.
 
-        A task that a follower has not passed yet is left alone; its timer comes up again when its lease is over.
+        A task that a follower has not passed yet is left alone (False).
         """
         stored = await self._commits.current(due.task_id)
         if not await self._followers.has_passed(due.task_id):
-            return
+            return False
         now = self._log.now_ms()
         if retention.removes_task(stored.task, self._retention, now):
             await self.delete(due.task_id)
-            return
+            return True
         for rule in retention.rules_for(stored.task, self._retention):
             if retention.due_at(rule, stored.task) <= now:
                 await self._trim(stored, TrimRule.of(rule.event_filter, retention.ended_at(stored.task)))
         await self._commits.update(due.task_id, lambda current: self._after_cleanup(current, now))
+        return True
 
     async def schedule_cleanup(self) -> None:
         """Give ended tasks the cleanup time of the present rules, which may be newer than the tasks."""
