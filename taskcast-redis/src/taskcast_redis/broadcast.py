@@ -121,7 +121,7 @@ class RedisBroadcastProvider:
             self._ears.remove(ear)
             self.leave(ear, list(ear.channels))
 
-    async def join(self, ear: _Ear, channels: Iterable[bytes]) -> None:
+    async def join(self, ear: _Ear, channels: Sequence[bytes]) -> None:
         """An ear follows these channels."""
         fresh: list[bytes] = []
         for channel in channels:
@@ -131,7 +131,7 @@ class RedisBroadcastProvider:
             followers.add(ear)
             ear.channels.add(channel)
         self._lines.want(fresh)
-        await self._lines.until_heard(ear.channels)
+        await self._lines.until_heard(channels)
 
     def leave(self, ear: _Ear, channels: Iterable[bytes]) -> None:
         """An ear no longer follows these channels."""
