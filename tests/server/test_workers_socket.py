@@ -66,7 +66,9 @@ async def test_offer_accept_and_what_the_messages_hold() -> None:
         owner = offer.pop("assignmentId")
         summary = {"id": made["id"], "type": "t", "tags": ["x"], "cost": 2, "params": {"p": [1]}}
         assert offer == {"type": "offer", "taskId": made["id"], "task": summary}
-        assert await slots(there, "w") == 2, "an offer holds its slots"
+        for one in (here, there):
+            assert await slots(one, "w") == 0, "an offer is not an assignment"
+        assert [each["usedSlots"] for each in (await there.http.get("/workers")).json()["workers"]] == [0]
         await worker.say(type="accept", taskId=made["id"])
         assigned = await worker.expect("assigned")
         assert assigned == {"type": "assigned", "taskId": made["id"], "assignmentId": owner}
@@ -278,13 +280,16 @@ async def test_nothing_that_is_said_closes_the_socket() -> None:
             assert (await refusal(text))[1] == "PARSE_ERROR", text
         assert await refusal('{"type":"wat"}') == ("Unknown message type: wat", "PARSE_ERROR")
         for kind in ("accept", "claim", "decline", "update", "drain", "pong"):
-            assert await refusal(json.dumps({"type": kind, "taskId": "x"})) == ("Not registered", "NOT_REGISTERED")
+            for message in ({"type": kind}, {"type": kind, "taskId": "x"}):
+                assert await refusal(json.dumps(message)) == ("Not registered", "NOT_REGISTERED")
         for facts in (
             {"capacity": 0}, {"capacity": "x"}, {"capacity": True}, {"weight": "x"}, {"matchRule": 5}, {"workerId": 5},
             {"matchRule": {"taskTypes": "a"}}, {"workerId": "x" * 300},
         ):  # fmt: skip
-            assert (await refusal(json.dumps({"type": "register", **facts})))[1] == "INVALID_MESSAGE", facts
+            assert (await refusal(json.dumps({"type": "register", **facts})))[1] == "REGISTER_ERROR", facts
         await worker.register("w")
+        refused = ("Invalid capacity: 0. Capacity must be a positive number.", "UPDATE_ERROR")
+        assert await refusal('{"type":"update","capacity":0}') == refused
         for kind in ("accept", "claim", "decline"):
             message, code = await refusal(json.dumps({"type": kind}))
             assert (message, code) == ("taskId is required and must be a string", "INVALID_MESSAGE")

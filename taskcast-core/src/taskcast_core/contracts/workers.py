@@ -9,6 +9,8 @@ from attrs import frozen
 
 from taskcast_core.models import AssignMode, Task, Worker
 
+AssignmentStatus = Literal["offered", "assigned", "running"]
+
 
 @frozen
 class Assignment:
@@ -27,7 +29,7 @@ class Assignment:
     assigned_at: int
     lease_until: int
     confirmed: bool
-    status: Literal["offered", "assigned", "running"] = "assigned"
+    status: AssignmentStatus = "assigned"
 
 
 class Workers(Protocol):

@@ -14,7 +14,7 @@ from typing import Protocol
 from attrs import evolve
 
 from taskcast_core.contracts.task_log import Committed, Held, Stored, TaskLog
-from taskcast_core.contracts.workers import Assignment, Workers
+from taskcast_core.contracts.workers import Assignment, AssignmentStatus, Workers
 from taskcast_core.errors import InvalidTransition, StaleAssignment, StoreUnavailable, TaskcastError, TaskNotFound
 from taskcast_core.ids import new_ulid
 from taskcast_core.models import AssignMode, EventDraft, Task, TaskStatus, TransitionInput
@@ -127,10 +127,12 @@ class Claims:
         self._audit.add(worker_id, "task_assigned", taskId=task_id)
         return task
 
-    async def reserve(self, task: Task, worker_id: str, lease_ms: int) -> Assignment | None:
+    async def reserve(
+        self, task: Task, worker_id: str, lease_ms: int, *, status: AssignmentStatus = "assigned"
+    ) -> Assignment | None:
         """Take the slots for a task before its record says so (also: while it is offered); None if they are taken."""
-        cost = matching.cost_of(task)
-        held = Assignment(new_ulid(self._store.now_ms()), task.id, worker_id, cost, 0, lease_ms, confirmed=False)
+        cost, held_id = matching.cost_of(task), new_ulid(self._store.now_ms())
+        held = Assignment(held_id, task.id, worker_id, cost, 0, lease_ms, confirmed=False, status=status)
         return held if await self._store.reserve_slot(held) else None
 
     async def withdraw(self, offer: Assignment) -> None:

@@ -187,7 +187,8 @@ class Dispatcher:
         others_had_time = now - asked.since > 1.5 * timeout_s
         if ours is None or (candidates[0] is not ours and not others_had_time):
             return
-        held = await self._claims.reserve(task, ours.id, self._settings.offer_timeout_ms + _LEASE_MARGIN_MS)
+        lease_ms = self._settings.offer_timeout_ms + _LEASE_MARGIN_MS
+        held = await self._claims.reserve(task, ours.id, lease_ms, status="offered")
         if held is None:
             return
         # What is offered in this round counts for the rest of it.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from attrs import evolve
 
 from taskcast_core.contracts.workers import Workers
@@ -107,6 +110,18 @@ class Roster:
     async def all(self) -> list[Worker]:
         """All workers, by id."""
         return [shown(worker) for worker in await self._listed()]
+
+    async def without_offers(self, workers: Sequence[Worker]) -> list[Worker]:
+        """The workers as others see them. An open offer holds slots, so that no other offer is made for them, but a
+        worker has not taken anything yet: nothing of it is in use (wire spec, workers section 5).
+        """
+        if not any(worker.used_slots and worker.connection_mode == "websocket" for worker in workers):
+            return list(workers)
+        offered: Counter[str] = Counter()
+        for held in await self._store.assignments(worker_id=workers[0].id if len(workers) == 1 else None):
+            if held.status == "offered" and not held.confirmed:
+                offered[held.worker_id] += held.cost
+        return [shown(evolve(each, used_slots=max(0, each.used_slots - offered[each.id]))) for each in workers]
 
     async def _listed(self) -> list[Worker]:
         return [worker for worker in await self._store.list_workers() if not worker.id.startswith(PREFIX)]

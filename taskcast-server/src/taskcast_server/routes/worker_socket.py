@@ -297,20 +297,19 @@ class WorkerSocket:
         await self._layer.roster.update(worker.id, weight=weight, capacity=capacity, match_rule=rule)
 
     async def _accept(self, message: Message) -> None:
-        task = await self._take(message)
+        task = await self._take(self._registered, _task_id(message))
         self._say(type="assigned", taskId=task.id, assignmentId=task.assignment_id)
 
     async def _claim(self, message: Message) -> None:
-        task_id = _task_id(message)
+        worker, task_id = self._registered, _task_id(message)
         try:
-            task = await self._take(message)
+            task = await self._take(worker, task_id)
         except ClaimFailed as error:
             self._say(type="claimed", taskId=task_id, success=False, message=str(error))
         else:
             self._say(type="claimed", taskId=task.id, success=True, assignmentId=task.assignment_id)
 
-    async def _take(self, message: Message) -> Task:
-        worker, task_id = self._registered, _task_id(message)
+    async def _take(self, worker: Worker, task_id: str) -> Task:
         self._layer.dispatcher.answered(task_id, worker.id)
         try:
             task = await self._layer.claims.claim(task_id, worker.id)
@@ -402,8 +401,6 @@ def _code_of(error: Exception, kind: str) -> str:
         return error.told
     if isinstance(error, Forbidden):
         return "FORBIDDEN"
-    if isinstance(error, InvalidInput):
-        return "INVALID_MESSAGE"
     if isinstance(error, ClaimFailed):
         return "CLAIM_FAILED"
     return _TROUBLE.get(kind, "INTERNAL_ERROR")

@@ -13,9 +13,10 @@ from typing import Any
 from taskcast_core import wire
 from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import Forbidden, InvalidInput
-from taskcast_core.models import MatchRule, TagMatch, Task
+from taskcast_core.models import MatchRule, TagMatch, Task, Worker
 from taskcast_core.stopping import stop
 from taskcast_core.workers import WorkerLayer
+from taskcast_core.workers.roster import Roster
 from taskcast_server.calls import Call
 from taskcast_server.errors import ClientGone, RouteNotFound, UpgradeRequired
 from taskcast_server.requests import comma_list, read_integer, read_limit, text_faults
@@ -183,12 +184,19 @@ async def decline(call: Call) -> Reply:
 
 async def index(call: Call) -> Reply:
     """``GET /workers``."""
-    return json_reply({"workers": [wire.to_wire(worker) for worker in await layer_of(call).roster.all()]})
+    roster = layer_of(call).roster
+    return json_reply({"workers": [wire.to_wire(worker) for worker in await roster.without_offers(await roster.all())]})
 
 
 async def show(call: Call) -> Reply:
     """``GET /workers/{workerId}``."""
-    return json_reply(wire.to_wire(await layer_of(call).roster.get(call.params["workerId"])))
+    roster = layer_of(call).roster
+    return await _shown(roster, await roster.get(call.params["workerId"]))
+
+
+async def _shown(roster: Roster, worker: Worker) -> Reply:
+    (seen,) = await roster.without_offers([worker])
+    return json_reply(wire.to_wire(seen))
 
 
 async def remove(call: Call) -> Reply:
@@ -208,7 +216,7 @@ async def set_status(call: Call) -> Reply:
     else:
         raise InvalidInput([("status", "expected draining or idle")])
     call.note = f"→ {status}"
-    return json_reply(wire.to_wire(worker))
+    return await _shown(layer.roster, worker)
 
 
 async def events(call: Call) -> Reply:
