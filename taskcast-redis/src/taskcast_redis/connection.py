@@ -22,6 +22,7 @@ from taskcast_redis.health import MOST_LATE, Dependency, was_late
 from taskcast_redis.keys import DEFAULT_SHARDS, Keys
 from taskcast_redis.layout import Layout, agree
 from taskcast_redis.options import RedisOptions
+from taskcast_redis.packing import packed_quickly
 from taskcast_redis.scripts import script
 from taskcast_redis.topology import Client, make_client, sentinels_of
 
@@ -56,7 +57,7 @@ class RedisConnection:
     def __init__(self, options: RedisOptions, client: Client | None = None) -> None:
         self.options = options
         self._owns_client = client is None
-        self.client: Client = make_client(options) if client is None else client
+        self.client: Client = packed_quickly(make_client(options)) if client is None else client
         self.health = Dependency(COMMAND)
         self.keys = Keys(options.prefix, options.shards or DEFAULT_SHARDS)
         self.persistence = ""
