@@ -63,6 +63,26 @@ async def test_every_event_in_order_with_its_headers() -> None:
             assert got.headers["x-taskcast-signature"].startswith("sha256=")
 
 
+async def test_an_end_that_comes_between_a_look_at_the_task_and_one_at_its_log_is_announced() -> None:
+    options = WebhookOptions(default_retry=FAST, allow_private_networks=True)
+    async with (
+        Receiver() as receiver,
+        WebhookFollower(options) as webhooks,
+        memory_engine(handlers=[webhooks], settings=EngineSettings(background=False)) as engine,
+    ):
+        task = await engine.create_task({"webhooks": [hook(receiver, on="terminal")]})
+        await engine.publish_event(task.id, type="x", level="info")
+        before = await engine.store.get(task.id)
+        await engine.transition_task(task.id, "cancelled")
+        after = await engine.store.get(task.id)
+        (lane,) = await engine.store.claim_dirty("webhook", "me", 1, 10_000)
+        page = await engine.store.read(task.id, epoch=lane.epoch)
+        progress = await webhooks.handle(lane, before, page.items)
+        assert (progress.last_index, receiver.got) == (0, [])
+        await webhooks.handle(lane, after, page.items[1:])
+        assert [got.headers["x-taskcast-event"] for got in receiver.got] == ["taskcast:done"]
+
+
 async def test_the_filter_and_the_envelope() -> None:
     async with Receiver() as receiver, delivering() as (engine, _):
         wanted = {"types": ["a.*"], "levels": ["warn"]}

@@ -145,8 +145,10 @@ class WebhookFollower:
         """One callback, once the task has ended: its log then has a last entry, and this is what the lane stops at."""
         end = _last(items, dirty.cursor)
         last = items[-1] if items else None
-        is_over = stored.task.status in TERMINAL and end == stored.last_index
-        if not is_over or not isinstance(last, Entry) or last.given_id is not None:
+        if stored.task.status not in TERMINAL:
+            # The log was read after the record, and may have its end by now: that is left for the next look at both.
+            return Progress(min(end, stored.last_index))
+        if end != stored.last_index or not isinstance(last, Entry) or last.given_id is not None:
             return Progress(end)
         progress = await self._attempt(webhook, dirty.lane, _of_end(stored, last), stored, dirty.cursor, dirty.attempt)
         return progress or Progress(end)
