@@ -132,6 +132,11 @@ async def test_a_handler_that_raises_delays_its_lane_only(
     engine = await open_engine(settings=QUICK, handlers=[handler])
     task_id = await task_with(engine, webhooks=2)
     await eventually(lambda: handler.seen[task_id, "webhook:1"] == list(range(11)))
+
+    async def is_acknowledged() -> bool:
+        return (await store.backlog("webhook")).lanes == 1
+
+    await eventually(is_acknowledged)
     assert not await store.has_passed(task_id)
     assert "webhook:0" in caplog.text
     failing = False
@@ -153,7 +158,8 @@ async def test_a_deferred_lane_waits_and_goes_on_where_it_was(
         return None
 
     handler = Recorder(defer_at_five)
-    engine = await open_engine(settings=QUICK, handlers=[handler])
+    patient = FollowerSettings(poll_s=0.02, page=4, lease_ms=60_000)  # the clock's jumps end no lease
+    engine = await open_engine(settings=EngineSettings(follower=patient), handlers=[handler])
     task_id = await task_with(engine)
     await eventually(lambda: len(attempts) == 1)
     await asyncio.sleep(0.1)
