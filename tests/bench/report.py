@@ -15,6 +15,7 @@ Runs = Mapping[tuple[str, str], Sequence[Row]]
 """What every run of (load, target) printed."""
 
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+_SCALE = (0.1, 1, 10, 100, 1000)
 _WORDS = {True: "yes", False: "NO", None: ""}
 
 
@@ -112,10 +113,12 @@ def drawing(lines: Sequence[Line]) -> str:
     titles = list(dict.fromkeys(_work(line.title, shown) for line in shown))
     chart = pygal.HorizontalBar(
         title="CPU of the server, µs (logarithmic)", logarithmic=True, legend_at_bottom=True, print_values=True,
-        value_formatter=lambda value: f"{value:.3g}", width=1000, height=120 + 90 * len(titles), truncate_label=-1,
-        js=(), disable_xml_declaration=True, style=Style(font_family="sans-serif", background="white"),
+        value_formatter=_number, range=(_SCALE[0], _SCALE[-1]), zero=_SCALE[0],
+        width=1000, height=120 + 90 * len(titles), truncate_label=-1, js=(),
+        disable_xml_declaration=True, style=Style(font_family="sans-serif", background="white"),
     )  # fmt: skip
     chart.x_labels = titles
+    chart.y_labels = _SCALE
     for target in dict.fromkeys(line.target for line in shown):
         values = {_work(line.title, shown): line.value for line in shown if line.target == target}
         chart.add(target, [values.get(title) for title in titles])
