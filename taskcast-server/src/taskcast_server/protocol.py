@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from taskcast_server.direct import EXTENSION, Direct
@@ -19,6 +20,7 @@ class DirectProtocol(HttpToolsProtocol):
         self.pipeline = _Pipeline()  # type: ignore[assignment]
         self._leaving: list[Callable[[], None]] = []
         super().connection_made(transport)
+        self.flow = _Flow(transport)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         extensions: dict[str, Any] = {EXTENSION: Direct(cycle, self._leaving)}
@@ -30,6 +32,32 @@ class DirectProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         for callback in tuple(self._leaving):
             callback()
+
+
+class _Flow(FlowControl):
+    """uvicorn's, with the event made when somebody waits for it: hardly any connection is ever too slow."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = self.write_paused = False
+        self._writable: asyncio.Event | None = None
+
+    async def drain(self) -> None:
+        """Wait until the transport has room again."""
+        if self.write_paused:
+            self._writable = self._writable or asyncio.Event()
+            await self._writable.wait()
+
+    def pause_writing(self) -> None:
+        """The transport is full."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """It has room, or is gone."""
+        self.write_paused = False
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
 
 
 class _Pipeline(list[Any]):
