@@ -95,7 +95,7 @@ class EventStream:
         loop = asyncio.get_running_loop()
         self._writer = asyncio.current_task()
         headers = [*HEADERS, *headers]
-        if http_version.startswith("1"):
+        if http_version == "1.1":
             headers.append((b"connection", b"keep-alive"))
         watcher = loop.create_task(self._watch()) if self._direct is None else None
         self._wheel.add(self, None if lives_for_s is None else loop.time() + max(0.0, lives_for_s))
