@@ -68,6 +68,8 @@ async def test_offer_accept_and_what_the_messages_hold() -> None:
         assert offer == {"type": "offer", "taskId": made["id"], "task": summary}
         for one in (here, there):
             assert await slots(one, "w") == 0, "an offer is not an assignment"
+            beat = (await one.http.post("/workers/w/heartbeat", json={"taskIds": [made["id"]]})).json()
+            assert beat == {"cancelled": [made["id"]]}, "nor does it become one by a heartbeat"
         assert [each["usedSlots"] for each in (await there.http.get("/workers")).json()["workers"]] == [0]
         await worker.say(type="accept", taskId=made["id"])
         assigned = await worker.expect("assigned")

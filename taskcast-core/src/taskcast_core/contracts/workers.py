@@ -20,6 +20,7 @@ class Assignment:
         id: names this ownership; a stale owner's calls carry an id that has ended.
         lease_until: ms; past it the sweeper may take the task away.
         confirmed: its worker is known to have it. Offers, claims under way and replies that may have been lost are not.
+        status: how it began: ``offered``, or ``assigned`` at once.
     """
 
     id: str
@@ -30,6 +31,11 @@ class Assignment:
     lease_until: int
     confirmed: bool
     status: AssignmentStatus = "assigned"
+
+    @property
+    def is_open_offer(self) -> bool:
+        """Whether its worker has not accepted it, as far as is known."""
+        return self.status == "offered" and not self.confirmed
 
 
 class Workers(Protocol):

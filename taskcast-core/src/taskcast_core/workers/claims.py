@@ -244,8 +244,9 @@ class Claims:
             await self._store.confirm(assignment_id)
 
     async def held_by(self, worker_id: str) -> dict[str, str]:
-        """What a worker owns: task id → assignment id."""
-        return {held.task_id: held.id for held in await self._store.assignments(worker_id=worker_id)}
+        """What a worker owns: task id → assignment id. Not what it is offered: no sign of life keeps that."""
+        assignments = await self._store.assignments(worker_id=worker_id)
+        return {held.task_id: held.id for held in assignments if not held.is_open_offer}
 
     async def still_mine(self, worker_id: str, task_ids: frozenset[str] | None) -> frozenset[str]:
         """A worker says that it is alive and, perhaps, what it has: the tasks of these that are not its own any more.

@@ -119,7 +119,7 @@ class Roster:
             return list(workers)
         offered: Counter[str] = Counter()
         for held in await self._store.assignments(worker_id=workers[0].id if len(workers) == 1 else None):
-            if held.status == "offered" and not held.confirmed:
+            if held.is_open_offer:
                 offered[held.worker_id] += held.cost
         return [shown(evolve(each, used_slots=max(0, each.used_slots - offered[each.id]))) for each in workers]
 
