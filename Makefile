@@ -17,7 +17,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --all-extras --
 TYPED := $(foreach name,core server redis postgres sentry client,-p taskcast_$(name))
 
 # Settings of an outer environment must not steer this one.
-unexport VIRTUAL_ENV UV_PYTHON PYTHONPATH PYTHONHOME CONDA_PREFIX
+unexport VIRTUAL_ENV UV_PYTHON PYTHONPATH PYTHONHOME CONDA_PREFIX PYTHONDONTWRITEBYTECODE
 
 # Trust the certificates that the machine trusts, where it keeps any.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
@@ -36,8 +36,9 @@ setup: $(STAMP)  ## Install everything into .venv (uv too, in .uv/, when it is m
 
 $(STAMP): requirements.lock $(addsuffix /pyproject.toml,$(DISTRIBUTIONS)) | $(filter .uv/%,$(UV))
 	@test -x $(BIN)/python || $(UV) venv --quiet --no-project --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirements requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirements requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix --editable ./,$(DISTRIBUTIONS))
+	$(BIN)/python -m compileall -q $(addsuffix /src,$(DISTRIBUTIONS))
 	@touch $@
 
 serve: setup  ## Start a Taskcast server with the configuration of this directory
