@@ -17,7 +17,7 @@ from taskcast_core.contracts.task_log import Committed, Held, Stored, TaskLog
 from taskcast_core.contracts.workers import Assignment, AssignmentStatus, Workers
 from taskcast_core.errors import InvalidTransition, StaleAssignment, StoreUnavailable, TaskcastError, TaskNotFound
 from taskcast_core.ids import new_ulid
-from taskcast_core.models import AssignMode, EventDraft, Task, TaskStatus, TransitionInput
+from taskcast_core.models import AssignMode, EventDraft, Task, TaskStatus, TransitionInput, Worker
 from taskcast_core.observers import Observers
 from taskcast_core.states import TERMINAL
 from taskcast_core.transitions import status_event, transition
@@ -108,6 +108,8 @@ class Claims:
             if worker.status not in ("idle", "busy"):
                 raise ClaimFailed(f"Worker is {worker.status}")
             held = await self.reserve(stored.task, worker_id, CLAIM_MS)
+            if held is None and await self._give_up_offers(stored.task, worker):
+                held = await self.reserve(stored.task, worker_id, CLAIM_MS)
         if held is None:
             raise ClaimFailed("Claim failed (concurrent modification)")
         if not await self._permits.take(stored.task, held.id):
@@ -138,6 +140,18 @@ class Claims:
     async def withdraw(self, offer: Assignment) -> None:
         """End an offer that has not been taken."""
         await self._free_unless_owned(offer.task_id, offer.id)
+
+    async def _give_up_offers(self, wanted: Task, worker: Worker) -> bool:
+        """Free the slots of what a worker is offered and has not accepted, for a task that it wants and that nobody
+        has: an offer keeps no capacity from its worker. False: there were none, or they were not what was missing.
+        """
+        if matching.cost_of(wanted) > worker.capacity or await self._store.assignments(task_id=wanted.id):
+            return False
+        freed = False
+        for held in await self._store.assignments(worker_id=worker.id):
+            if held.is_open_offer and not await self._is_named(held.task_id, held.id):
+                freed |= await self._store.release_slot(held.id) is not None
+        return freed
 
     async def _offer_to(self, task_id: str, worker_id: str) -> Assignment | None:
         """The reservation that an open offer of this task to this worker made."""
