@@ -200,3 +200,12 @@ async def test_one_variable_is_enough(
         assert isinstance(engine.store, RedisShortTermStore)
         assert engine.store.connection.rings
         assert engine.store.connection.keys.prefix == prefix
+
+
+async def test_a_configuration_says_where_redis_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TASKCAST_REDIS_URL", raising=False)
+    file = tmp_path / "taskcast.yaml"
+    file.write_text("adapters:\n  shortTermStore:\n    provider: redis\n")
+    with pytest.raises(ConfigError, match=r"adapters\.shortTermStore\.url \(or TASKCAST_REDIS_URL\) is required"):
+        async with open_engine(file):
+            pass
