@@ -267,6 +267,29 @@ async def test_accepting_twice_at_once_is_accepting_once(bound: int | None) -> N
             assert await here.slots("w") == 0
 
 
+async def test_of_an_offer_and_another_task_a_worker_gets_what_fits() -> None:
+    """An offer keeps no capacity from its worker, and a claim of each at once takes none twice."""
+    async with nodes(2, evolve(PATIENT, offer_timeout_ms=60_000), stutters=KIND.get() == "memory") as (here, there):
+        _, socket = await connect(here, "w", capacity=1)
+        for number in range(30):
+            offered = await there.task(assign_mode="ws-offer")
+            await eventually(partial(has_offers, socket, number + 1))
+            wanted = await there.task(assign_mode="external")
+            first = [there.workers.claims.claim(wanted.id, "w")]
+            if number % 2:
+                first.append(accept(here, offered.id, "w"))
+            results = await asyncio.gather(*first, return_exceptions=True)
+            (won,) = (each for each in results if isinstance(each, Task))
+            assert all(isinstance(each, Task | ClaimFailed) for each in results)
+            assert number % 2 or won.id == wanted.id
+            assert await here.slots("w") == 1
+            held = await here.engine.store.assignments()  # type: ignore[attr-defined]
+            assert [(each.task_id, each.id) for each in held] == [(won.id, won.assignment_id)]
+            for task in (offered, wanted):
+                await there.engine.transition_task(task.id, "cancelled")
+            assert await here.slots("w") == 0
+
+
 async def test_one_of_fifty_wins_every_race_on_three_nodes(scale: Scale) -> None:
     async with nodes(3, evolve(PATIENT, offer_timeout_ms=60_000), stutters=True) as rooms:
         sockets = [(await connect(rooms[number % 3], f"w{number}", capacity=1000))[1] for number in range(50)]

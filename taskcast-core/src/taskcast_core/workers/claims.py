@@ -149,8 +149,13 @@ class Claims:
             return False
         freed = False
         for held in await self._store.assignments(worker_id=worker.id):
-            if held.is_open_offer and not await self._is_named(held.task_id, held.id):
-                freed |= await self._store.release_slot(held.id) is not None
+            if not held.is_open_offer or await self._store.release_slot(held.id) is None:
+                continue
+            if await self._is_named(held.task_id, held.id):  # accepted at this very moment
+                with suppress(ClaimFailed, TaskNotFound):
+                    await self._keep((await self._current(held.task_id)).task, held, is_known=True)
+            else:
+                freed = True
         return freed
 
     async def _offer_to(self, task_id: str, worker_id: str) -> Assignment | None:
