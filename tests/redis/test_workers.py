@@ -38,6 +38,7 @@ CASES: tuple[Callable[[], Awaitable[None]], ...] = (
     queue.test_a_reply_that_never_arrived_strands_nothing,
     leases.test_all_tasks_of_a_worker_that_left_return_after_the_grace,
     leases.test_a_reconnect_within_the_grace_keeps_everything,
+    leases.test_of_an_offer_and_another_task_a_worker_gets_what_fits,
     leases.test_a_stale_owner_is_refused_everywhere,
     partial(leases.test_accepting_twice_at_once_is_accepting_once, 10),
     leases.test_an_offer_reaches_a_worker_on_another_node,

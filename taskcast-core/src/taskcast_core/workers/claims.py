@@ -183,8 +183,9 @@ class Claims:
         lease_ms = self._settings.lease_ms if is_known else self._settings.first_sign_ms
         alive = await self._store.extend(held.id, lease_ms)
         if not alive:
-            # The commit took longer than the reservation lasted. The slots may be free still.
-            alive = await self._store.reserve_slot(evolve(held, lease_until=lease_ms))
+            # The commit took longer than the reservation lasted. The slots may be free still, or taken for it again.
+            again = evolve(held, lease_until=lease_ms)
+            alive = await self._store.reserve_slot(again) or await self._store.extend(held.id, lease_ms)
         if not alive:
             await self.put_back(task)
             raise ClaimFailed("Claim failed (concurrent modification)")
