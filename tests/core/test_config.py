@@ -94,7 +94,7 @@ def problems(data: dict[str, Any], **kwargs: Any) -> InvalidConfig:
 def test_defaults_are_those_of_the_wire_spec() -> None:
     core = make().core
     lifecycle = core.storage_lifecycle
-    assert attrs.astuple(lifecycle) == (False, 86400, 3600, 1000, 30, 5, 100)
+    assert attrs.astuple(lifecycle) == (False, 86400, 3600, 1000, 10_000, 30, 5, 100)  # the fifth is ours
     assert attrs.astuple(core.workers.defaults) == ("external", 30_000, 90_000, 10_000, "reassign", 30_000)
     assert (core.log_level, core.storage, core.plugins, core.hooks, core.cleanup.rules) == ("info", None, None, (), ())
     assert core.limits.max_event_types == 1000
