@@ -37,14 +37,9 @@ def bearer(*scopes: str, sub: str = "root") -> dict[str, str]:
     return {"authorization": f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"}
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    """One standalone server for the whole file."""
+    """A standalone server, as its configuration says."""
     app = assemble_app(Config.of(CONFIG), Plugins(always=("taskcast-core", "taskcast-server")))
     async with serving(app) as url, client(url, headers=bearer("*")) as http:
         yield http
