@@ -15,9 +15,12 @@ from tests.fixtures.scale import Scale
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
 
+PATIENT = evolve(QUICK, first_sign_ms=60_000, heartbeat_timeout_ms=60_000)
+"""Nothing is taken back from a worker that is slow to show that it has it."""
+
 
 async def test_an_unknown_worker_is_registered_by_its_first_pull() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         made = await one.task(type="llm.chat", tags=("gpu",))
         task = await one.workers.pull("w", 1, capacity=3, weight=7, match_rule=MatchRule(("llm.*",)))
         assert task is not None and task.id == made.id
@@ -28,14 +31,14 @@ async def test_an_unknown_worker_is_registered_by_its_first_pull() -> None:
 
 
 async def test_a_pull_without_work_ends_in_time() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         began = time.monotonic()
         assert await one.workers.pull("w", 0.3) is None
         assert 0.25 < time.monotonic() - began < SOON_S
 
 
 async def test_priority_then_age() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         for name, priority in (("a", "low"), ("b", None), ("c", "critical"), ("d", "high"), ("e", "high")):
             await one.task(id=name, priority=priority)
             await asyncio.sleep(0.002)
@@ -44,7 +47,7 @@ async def test_priority_then_age() -> None:
 
 
 async def test_rules_and_capacity_decide() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         rule = MatchRule(("a.*",), TagMatch(all=("x",), none=("y",)))
         await one.task(id="type", type="b.c", tags=("x",))
         await one.task(id="tag", type="a.c", tags=("x", "y"))
@@ -57,7 +60,7 @@ async def test_rules_and_capacity_decide() -> None:
 
 
 async def test_a_match_behind_many_others_is_found() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         for _ in range(250):
             await one.task(type="other")
         last = await one.task(type="mine")
@@ -67,7 +70,7 @@ async def test_a_match_behind_many_others_is_found() -> None:
 
 async def test_a_waiting_pull_is_woken_from_another_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskcast_core.workers.queue._LOOK_AGAIN_S", 60.0)  # so that only a ring wakes it
-    async with nodes(2) as (here, there):
+    async with nodes(2, PATIENT) as (here, there):
         for _ in range(50):
             pull = asyncio.create_task(here.workers.pull("w", 60))
             await eventually(lambda: here.workers.queue.waiting == 1)
@@ -79,7 +82,7 @@ async def test_a_waiting_pull_is_woken_from_another_node(monkeypatch: pytest.Mon
 
 
 async def test_a_full_worker_waits_for_room() -> None:
-    async with nodes(2) as (here, there):
+    async with nodes(2, PATIENT) as (here, there):
         await here.task(id="first")
         await here.task(id="second")
         first = await here.workers.pull("w", 1, capacity=1)
@@ -93,7 +96,7 @@ async def test_a_full_worker_waits_for_room() -> None:
 
 
 async def test_an_abandoned_pull_gives_its_task_back() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         for number in range(100):
             pull = asyncio.create_task(one.workers.pull("gone", 5, capacity=1))
             await eventually(lambda: one.workers.queue.waiting == 1)
@@ -148,7 +151,7 @@ async def test_a_sign_of_the_owner_keeps_the_task() -> None:
 
 
 async def test_draining_takes_nothing_and_keeps_what_it_has() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         await one.task(id="kept")
         assert await one.workers.pull("w", 1)
         waiting = asyncio.create_task(one.workers.pull("w", 60))
@@ -167,13 +170,13 @@ async def test_draining_takes_nothing_and_keeps_what_it_has() -> None:
 
 
 async def test_capacity_must_be_positive() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         with pytest.raises(InvalidInput, match=r"Invalid capacity: 0\. Capacity must be a positive number\."):
             await one.workers.pull("w", 1, capacity=0)
 
 
 async def test_the_heavier_of_two_waiting_workers_gets_it() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         light = asyncio.create_task(one.workers.pull("light", 2, weight=1))
         heavy = asyncio.create_task(one.workers.pull("heavy", 2, weight=2))
         await eventually(lambda: one.workers.queue.waiting == 2)
@@ -185,7 +188,7 @@ async def test_the_heavier_of_two_waiting_workers_gets_it() -> None:
 
 
 async def test_a_blacklisted_worker_is_passed_over() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         made = await one.task()
         assert await one.workers.pull("w", 1)
         assert await one.workers.claims.decline(made.id, "w", blacklist=True)
@@ -195,7 +198,7 @@ async def test_a_blacklisted_worker_is_passed_over() -> None:
 
 
 async def test_a_task_waits_for_the_one_before_it() -> None:
-    async with node() as one:
+    async with node(PATIENT) as one:
         first = await one.task()
         second = await one.engine.create_task(assign_mode="pull", after=first.id)
         task = await one.workers.pull("w", 1)
