@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,32 +17,12 @@ import pytest
 import websockets.asyncio.client
 
 from tests.fixtures.eventually import SOON_S, eventually_sync
-from tests.fixtures.processes import GuardedProcess, free_port
+from tests.fixtures.http_proxies import NGINX, nginx_command, running_proxy
+from tests.fixtures.processes import free_port
 from tests.server.cli_programs import TaskcastServer
 from tests.tools.version import ROOT
 
-NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 CADDY = shutil.which("caddy")
-AROUND = """
-daemon off;
-worker_processes 1;
-error_log {directory}/error.log;
-pid {directory}/nginx.pid;
-events {{}}
-http {{
-  access_log off;
-  gzip on;
-  gzip_types text/event-stream application/json;
-  gzip_min_length 0;
-  proxy_ignore_headers X-Accel-Buffering;
-  client_body_temp_path {directory}/body;
-  proxy_temp_path {directory}/proxy;
-  fastcgi_temp_path {directory}/fastcgi;
-  uwsgi_temp_path {directory}/uwsgi;
-  scgi_temp_path {directory}/scgi;
-  include {directory}/taskcast.conf;
-}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +44,8 @@ def proxied(
     directory, port = tmp_path_factory.mktemp(request.param), free_port()
     write = {"nginx": nginx, "caddy": caddy}[request.param]
     command = write(directory, port, server.port)
-    process = GuardedProcess(command, log=directory / "proxy.log", stop_signal=signal.SIGTERM)
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(url + "/health", trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    eventually_sync(answers)
-    yield url
-    process.stop()
+    with running_proxy(command, directory, port) as url:
+        yield url
 
 
 def nginx(directory: Path, port: int, upstream: int) -> list[str]:
@@ -87,9 +56,7 @@ def nginx(directory: Path, port: int, upstream: int) -> list[str]:
     text, servers = re.subn(r"^    server 127\.0\.0\.1:3721;", f"    server 127.0.0.1:{upstream};", text, flags=re.M)
     assert (listens, servers) == (1, 1)
     (directory / "taskcast.conf").write_text(text)
-    config = directory / "nginx.conf"
-    config.write_text(AROUND.format(directory=directory))
-    return [NGINX, "-p", str(directory), "-c", str(config)]
+    return nginx_command(directory, f"proxy_ignore_headers X-Accel-Buffering; include {directory}/taskcast.conf;")
 
 
 def caddy(directory: Path, port: int, upstream: int) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,34 +9,18 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fixtures.eventually import SOON_S, eventually_sync
-from tests.fixtures.processes import GuardedProcess, free_port
+from tests.fixtures.eventually import SOON_S
+from tests.fixtures.http_proxies import NGINX, nginx_command, running_proxy
+from tests.fixtures.processes import free_port
 from tests.fixtures.scale import Scale
 from tests.server.cli_programs import TaskcastServer
 
-NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-CONFIG = """
-daemon off;
-worker_processes 1;
-error_log {directory}/error.log;
-pid {directory}/nginx.pid;
-events {{}}
-http {{
-  access_log off;
-  gzip on;
-  gzip_types text/event-stream application/json;
-  gzip_min_length 0;
+INSIDE = """
   proxy_read_timeout {idle_s}s;
-  client_body_temp_path {directory}/body;
-  proxy_temp_path {directory}/proxy;
-  fastcgi_temp_path {directory}/fastcgi;
-  uwsgi_temp_path {directory}/uwsgi;
-  scgi_temp_path {directory}/scgi;
   server {{
     listen 127.0.0.1:{port};
     location / {{ proxy_pass {upstream}; }}
   }}
-}}
 """
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (.ci/run installs it where it can)")
@@ -62,24 +44,10 @@ def server(tmp_path: Path) -> Iterator[TaskcastServer]:
 @pytest.fixture
 def proxied(server: TaskcastServer, tmp_path: Path, idle_s: int) -> Iterator[str]:
     """The server's URL behind nginx."""
-    assert NGINX is not None
     port = free_port()
-    config = tmp_path / "nginx.conf"
-    config.write_text(CONFIG.format(directory=tmp_path, port=port, upstream=server.url, idle_s=idle_s))
-    process = GuardedProcess(
-        [NGINX, "-p", str(tmp_path), "-c", str(config)], log=tmp_path / "nginx.log", stop_signal=signal.SIGTERM
-    )
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(url + "/health", trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    eventually_sync(answers, within_s=10)
-    yield url
-    process.stop()
+    inside = INSIDE.format(port=port, upstream=server.url, idle_s=idle_s)
+    with running_proxy(nginx_command(tmp_path, inside), tmp_path, port) as url:
+        yield url
 
 
 @pytest.mark.timeout(200)
