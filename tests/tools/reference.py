@@ -348,7 +348,8 @@ def protocols() -> Iterator[str]:
     yield "## Values\n"
     for name, cls in (one for one in named if attrs.has(one[1])):
         yield f"### {name}\n"
-        fields = ", ".join(f"{each.name}: {_written(each.type)}" for each in attrs.fields_dict(cls).values())
+        written = _annotations(cls)
+        fields = ", ".join(f"{name}: {written[name]}" for name in attrs.fields_dict(cls))
         yield f"`{name}({fields})`\n"
         yield prose(cls.__doc__) + "\n"
 
@@ -357,9 +358,9 @@ def _signature(function: Callable[..., Any]) -> str:
     return re.sub(r"\(self(, )?", "(", str(inspect.signature(function)).replace("'", ""), count=1)
 
 
-def _written(kind: Any) -> str:
-    text = kind if isinstance(kind, str) else getattr(kind, "__name__", "") if isinstance(kind, type) else str(kind)
-    return re.sub(r"\b(?:taskcast_core|collections|typing)[\w.]*\.", "", text)
+def _annotations(cls: type) -> dict[str, str]:
+    """Types of fields as the source has them: `attrs` resolves its own copy once a converter has met the class."""
+    return {name: kind for base in reversed(cls.__mro__) for name, kind in inspect.get_annotations(base).items()}
 
 
 def error_codes() -> Iterator[str]:
