@@ -15,15 +15,17 @@ from typing import Protocol, Self
 from attrs import evolve, frozen
 
 from taskcast_core.backoff import Backoff
+from taskcast_core.channel import Channel
 from taskcast_core.contracts.log_reader import LogReader, Page, SeriesPage
 from taskcast_core.cursors import GapReason, resolve
 from taskcast_core.deliveries import Batch, Delivery, gap
 from taskcast_core.entries import Entry, Hole, Origin
 from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavailable
 from taskcast_core.filters import View
-from taskcast_core.hub import Channel, Hub
+from taskcast_core.hub import Hub
 from taskcast_core.models import Event, SubscribeFilter, TaskStatus
 from taskcast_core.presentation import Presenter, present_live, snapshot_places
+from taskcast_core.sharing import fold, once
 
 PAGE = 500
 """Items per page of a replay; a page is bounded by its bytes, too."""
@@ -297,7 +299,7 @@ class Subscription:
         self._place = evolve(place, snapshots=snapshots, collapsed_upto=page.log_last)
 
     async def _series(self, channel: Channel) -> SeriesPage:
-        return await self._hub.once(
+        return await once(
             channel, ("series", channel.head), lambda: self._reader.series(self.task_id, epoch=self._epoch)
         )
 
@@ -347,7 +349,7 @@ class Subscription:
         key = (self.view, self._totals, self._epoch, self._place)
         step = channel.steps.get(key)
         if step is None:
-            step = await self._hub.once(channel, key, lambda: self._make_step(channel, self._place))
+            step = await once(channel, key, lambda: self._make_step(channel, self._place))
             channel.remember(key, step)
         assert isinstance(step, _Step)
         if step.has_lost_series and self._pending_gap is None and self._place.after >= self._whole_upto:
@@ -374,7 +376,7 @@ class Subscription:
         holes = [item for item in items if isinstance(item, Hole)]
         presenter = Presenter(
             view=self.view,
-            fold=lambda entry: self._hub.fold(channel, entry),
+            fold=lambda entry: fold(channel, self._reader, entry),
             totals=self._totals,
             position=place.position,
             due=place.due,

@@ -1,0 +1,116 @@
+"""What a process knows of one followed task, and how that changes; no input or output."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from attrs import define, field
+
+from taskcast_core.contracts.task_log import Segment, Stored
+from taskcast_core.entries import Entry
+from taskcast_core.models import TaskStatus
+from taskcast_core.ring import Ring
+from taskcast_core.states import TERMINAL
+
+_STEPS = 32  # shared batches remembered per channel
+
+
+class Waiter(Protocol):
+    """Something that wants to know when a channel has news."""
+
+    def wake(self) -> None:
+        """There may be more to read. Must not block; may be called when there is nothing."""
+
+
+@define(eq=False)
+class Channel:
+    """A followed task. ``head`` is the newest index up to which the channel knows the log without a gap."""
+
+    task_id: str
+    segments: tuple[Segment, ...]
+    head: int
+    status: TaskStatus
+    ring: Ring
+    rumour: int = -1  # newest index that somebody spoke of
+    measured: int = -1  # newest index whose way to the readers was timed
+    readers: set[Waiter] = field(factory=set)
+    waiting: set[Waiter] = field(factory=set)
+    steps: dict[object, object] = field(factory=dict)
+    shared: dict[int, tuple[object, object]] = field(factory=dict)
+    making: dict[object, asyncio.Future[Any]] = field(factory=dict)
+    folds: dict[int, asyncio.Future[Any]] = field(factory=dict)
+    last_news: float = 0.0
+    last_flush: float = 0.0
+    flush: asyncio.TimerHandle | None = None
+    repair: asyncio.Task[None] | None = None
+    is_lost: bool = False
+
+    @property
+    def epoch(self) -> int:
+        """The log's current epoch."""
+        return self.segments[-1].epoch
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the task has ended and the channel knows its last entry."""
+        return self.status in TERMINAL and self.head >= self.rumour
+
+    # ── What the log has ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def take_status(self, status: TaskStatus, last_index: int) -> None:
+        """The status as of an index. News come in any order; to a task that has ended nothing is ever appended."""
+        if self.status not in TERMINAL and last_index >= self.rumour:
+            self.status = status
+
+    def extend(self, entries: Sequence[Entry], last_index: int) -> None:
+        """Entries somebody speaks of, as far as they follow on the head; whatever is missing has to be read."""
+        self.rumour = max(self.rumour, last_index)
+        fresh = [entry for entry in entries if entry.index > self.head]
+        if fresh and fresh[0].index == self.head + 1:
+            self.ring.extend(fresh)
+            self.head = fresh[-1].index
+
+    def adopt(self, entries: Sequence[Entry], last_index: int) -> None:
+        """Take entries from the store; where they leave out indexes, the ring begins anew behind the gap."""
+        run: list[Entry] = []
+        for entry in entries:
+            if run and entry.index != run[-1].index + 1:
+                run.clear()
+            run.append(entry)
+        if run and run[0].index == self.head + 1:
+            self.extend(run, last_index)
+        elif run and run[-1].index > self.head:
+            self.ring.restart(run[0].index, run)
+            self.head = run[-1].index
+        if last_index > self.head:  # it ends with holes
+            self.ring.restart(last_index + 1)
+            self.head = last_index
+        self.rumour = max(self.rumour, last_index)
+
+    def renew(self, stored: Stored) -> None:
+        """The log continues in another epoch; readers find out by comparing segments."""
+        self.segments, self.head, self.status = stored.segments, stored.last_index, stored.task.status
+        self.ring.restart(stored.last_index + 1)
+        self.folds.clear()
+        self.rumour = stored.last_index
+
+    def agrees(self, index: int, id_there: str | None) -> bool:
+        """Whether the store's entry at an index is the one that the ring has there (as far as both know one)."""
+        newest = self.ring.newest
+        return newest is None or newest.index != index or id_there is None or newest.id == id_there
+
+    # ── What readers share ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def remember(self, key: object, step: object) -> None:
+        """Keep what readers at equal places share, until there is news."""
+        while len(self.steps) >= _STEPS:
+            del self.steps[next(iter(self.steps))]
+        self.steps[key] = step
+
+    def share(self, place: object, step: object) -> None:
+        """Keep what readers at the very same place share, until there is news; the place is kept, so its id is too."""
+        while len(self.shared) >= _STEPS:
+            del self.shared[next(iter(self.shared))]
+        self.shared[id(place)] = place, step

@@ -1,0 +1,48 @@
+"""When the readers of a channel are woken: at once after a pause, and then at most once per flush interval."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from taskcast_core.channel import Channel
+from taskcast_core.meters import Meters
+
+
+class Wakeups:
+    """Tells readers of news. ``meters``: count how long the news took, where somebody measures."""
+
+    def __init__(self, flush_interval_s: float, now_ms: Callable[[], int]) -> None:
+        """``now_ms``: the clock that dates entries."""
+        self.meters: Meters | None = None
+        self._interval_s, self._now_ms = flush_interval_s, now_ms
+
+    def announce(self, channel: Channel) -> None:
+        """There are news: wake the readers now, or when the flush interval is over."""
+        if channel.flush is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = channel.last_flush + self._interval_s - loop.time()
+        if wait <= 0:
+            self.flush(channel)
+        else:
+            channel.flush = loop.call_later(wait, self.flush, channel)
+
+    def flush(self, channel: Channel) -> None:
+        """Wake them now."""
+        loop = asyncio.get_running_loop()
+        channel.flush = None
+        channel.last_flush = loop.time()
+        channel.steps.clear()
+        channel.shared.clear()
+        waiting, channel.waiting = channel.waiting, set()
+        for reader in waiting:
+            reader.wake()
+        newest = channel.ring.newest
+        if self.meters is not None and newest is not None and newest.index > channel.measured:
+            channel.measured = newest.index
+            # The loop runs this behind all that it has just been asked to run: when those readers have written.
+            loop.call_soon(self._measure, self.meters, newest.timestamp, len(waiting))
+
+    def _measure(self, meters: Meters, published_at: int, readers: int) -> None:
+        meters.lag_s.add(max(0, self._now_ms() - published_at) / 1000, readers)
