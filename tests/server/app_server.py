@@ -23,7 +23,12 @@ class _Quiet(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(
-    app: Any, *, lifespan: Literal["auto", "on", "off"] = "on", ws: Any = "none", http: Any = DirectProtocol
+    app: Any,
+    *,
+    lifespan: Literal["auto", "on", "off"] = "on",
+    ws: Any = "none",
+    http: Any = DirectProtocol,
+    keep_alive_s: int = 5,
 ) -> AsyncIterator[str]:
     """Serve an ASGI application, as `taskcast start` does; its base URL."""
     # With the protocol named, asyncio switches Nagle's algorithm off; else each reply takes 40 ms.
@@ -31,7 +36,7 @@ async def serving(
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app, http=http, ws=ws, lifespan=lifespan, access_log=False, log_config=None,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=5, timeout_keep_alive=keep_alive_s,
     )  # fmt: skip
     server = _Quiet(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))

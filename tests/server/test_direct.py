@@ -11,7 +11,7 @@ import pytest
 
 from taskcast_core import TaskEngine
 from taskcast_server.app import create_taskcast_app
-from taskcast_server.direct import Direct
+from taskcast_server.exchange import Exchange
 from taskcast_server.options import CorsOptions
 from taskcast_server.protocol import DirectProtocol
 from tests.fixtures.eventually import eventually
@@ -34,15 +34,15 @@ async def engine() -> AsyncIterator[TaskEngine]:
 def pushed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What went around ASGI's messages."""
     seen: list[bytes] = []
-    push = Direct.push
+    push = Exchange.push
 
-    def noted(direct: Direct, framed: bytes) -> bool:
+    def noted(direct: Exchange, framed: bytes) -> bool:
         is_sent = push(direct, framed)
         if is_sent:
             seen.append(framed)
         return is_sent
 
-    monkeypatch.setattr(Direct, "push", noted)
+    monkeypatch.setattr(Exchange, "push", noted)
     return seen
 
 

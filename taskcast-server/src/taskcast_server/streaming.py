@@ -16,8 +16,8 @@ from typing import Any, Literal, Protocol
 
 from taskcast_core.deliveries import Batch
 from taskcast_core.subscription import Subscription
-from taskcast_server.direct import Direct, in_chunks
 from taskcast_server.errors import BrokenOff, ClientGone
+from taskcast_server.exchange import Exchange, in_chunks
 from taskcast_server.sse import HEARTBEAT, HELLO, done_frame, farewell
 from taskcast_server.wheel import Wheel
 
@@ -72,7 +72,7 @@ class EventStream:
         wheel: Wheel,
         receive: Receive,
         send: Send,
-        direct: Direct | None = None,
+        direct: Exchange | None = None,
         meters: StallMeter | None = None,
     ) -> None:
         """``direct``: the way around ``send``, where there is one. ``meters``: what counts readers that are cut off."""

@@ -1,0 +1,265 @@
+"""One request and its reply: ASGI's ``receive`` and ``send``, and the shorter way for those who can take it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from http import HTTPStatus
+from typing import Any, Protocol
+
+Header = tuple[bytes, bytes]
+Message = MutableMapping[str, Any]
+
+_log = logging.getLogger("uvicorn.error")
+_STATUS_LINES = {each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus}
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+class Connection(Protocol):
+    """What an exchange needs to know of the line that it happens on."""
+
+    transport: asyncio.Transport
+    leaving: list[Callable[[], None]]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the transport is past its high-water mark."""
+        ...
+
+    @property
+    def standing_headers(self) -> bytes:
+        """What every reply carries, as it is sent."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the transport has room, or is gone."""
+
+    def resume_reading(self) -> None:
+        """There is room for more of the request."""
+
+    def began(self, exchange: Exchange, status: int) -> None:
+        """The reply is about to be sent."""
+
+    def ended(self) -> None:
+        """The reply has been sent."""
+
+
+class Exchange:
+    """A request on a connection of `DirectProtocol`, and its reply.
+
+    Attributes:
+        scope: the request as ASGI describes it. keep_alive: the connection may be used again behind this.
+        is_answered: the reply is complete. is_lost: the client has left.
+    """
+
+    __slots__ = (
+        "_connection", "_expects_continue", "_has_started", "_head", "_is_chunked", "_is_read", "_is_whole", "_left",
+        "_news", "_parts", "is_answered", "is_lost", "keep_alive", "scope",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: Connection, scope: dict[str, Any], *, keep_alive: bool, expects_continue: bool
+    ) -> None:
+        self._connection, self.scope = connection, scope
+        self.keep_alive, self._expects_continue = keep_alive, expects_continue
+        self.is_answered = self.is_lost = False
+        self._parts: list[bytes] = []  # of the body, not yet read
+        self._is_whole = self._is_read = False  # all of it has come; and has been read
+        self._news: asyncio.Event | None = None
+        self._has_started = self._is_chunked = False
+        self._head = b""  # until the first part of the body goes along
+        self._left: int | None = None  # of the announced length
+
+    # ── The request ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def feed(self, part: bytes) -> int:
+        """A part of the body has come; how many bytes wait to be read."""
+        self._parts.append(part)
+        self._tell()
+        return len(part) if len(self._parts) == 1 else sum(map(len, self._parts))
+
+    def complete(self) -> None:
+        """The whole body has come."""
+        self._is_whole = True
+        self._tell()
+
+    def lose(self) -> None:
+        """The client has left."""
+        self.is_lost = not self.is_answered
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    async def receive(self) -> Message:
+        """See ASGI."""
+        if self._expects_continue and not self._has_started:
+            self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._expects_continue = False
+        while not (self.is_lost or self.is_answered):
+            if self._parts or (self._is_whole and not self._is_read):
+                body, self._parts = b"".join(self._parts), []
+                self._is_read = self._is_whole
+                return {"type": "http.request", "body": body, "more_body": not self._is_whole}
+            self._connection.resume_reading()
+            self._news = self._news or asyncio.Event()
+            self._news.clear()
+            await self._news.wait()
+        return {"type": "http.disconnect"}
+
+    def whole_body(self) -> bytes | None:
+        """The body, if all of it is there and nobody has read any; else None, and `receive` is the way to it."""
+        if not self._is_whole or self._is_read or self.is_lost:
+            return None
+        self._is_read = True
+        parts, self._parts = self._parts, []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    # ── The reply, as ASGI has it ──────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, app: Callable[..., Any]) -> None:
+        """Have the application answer; whatever it does, the client is not left without an end."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException as error:  # noqa: BLE001 - a task of the server's own, and there is nobody else to tell
+            _log.error("Exception in ASGI application\n", exc_info=error)
+        if self.is_answered or self.is_lost:
+            return
+        if not self._has_started:
+            _log.error("ASGI callable returned without starting response.")
+            self.keep_alive = False
+            plain = (b"content-type", b"text/plain; charset=utf-8")
+            self.reply(500, (plain, (b"content-length", b"21")), b"Internal Server Error")
+        else:
+            _log.error("ASGI callable returned without completing response.")
+            self._connection.transport.close()
+
+    async def send(self, message: Message) -> None:
+        """See ASGI.
+
+        Raises:
+            RuntimeError: the message is not one that may come now, or a header cannot be sent.
+        """
+        if self._connection.is_full and not self.is_lost:
+            await self._connection.drain()
+        if self.is_lost:
+            return
+        kind = message["type"]
+        if kind != ("http.response.body" if self._has_started else "http.response.start"):
+            raise RuntimeError(f"{kind} may not be sent now")
+        if not self._has_started:
+            self._begin(message["status"], tuple(message.get("headers", ())))
+        elif not self.is_answered:
+            self._go_on(message.get("body", b""), is_last=not message.get("more_body", False))
+
+    def _begin(self, status: int, headers: Sequence[Header]) -> None:
+        """The head is made, and sent with the first part of the body."""
+        given = {name.lower(): value for name, value in headers}
+        if b"close" in given.get(b"connection", b"").lower():
+            self.keep_alive = False
+        has_body = status >= 200 and status not in _WITHOUT_BODY and self.scope["method"] != "HEAD"
+        extra: tuple[Header, ...] = ()
+        if not has_body:
+            self._left = 0
+        elif b"content-length" in given:
+            self._left = int(given[b"content-length"])
+        elif self.scope["http_version"] == "1.1":
+            self._is_chunked = True
+            if b"transfer-encoding" not in given:
+                extra = ((b"transfer-encoding", b"chunked"),)
+        else:
+            self.keep_alive = False  # what ends with the connection needs no length
+        self._head = self._head_of(status, (*headers, *extra))
+
+    def _head_of(self, status: int, headers: Iterable[Header]) -> bytes:
+        """Raises RuntimeError: a header would be read as two."""
+        lines = [line for name, value in headers for line in (name, b": ", value, b"\r\n")]
+        fields = b"".join(lines)
+        if fields.count(b"\n") * 4 != len(lines) or fields.count(b"\r") * 4 != len(lines):
+            raise RuntimeError("a header holds a line break")
+        self._has_started = True
+        self._expects_continue = False
+        self._connection.began(self, status)
+        last = b"\r\n" if self.keep_alive or b"connection: close\r\n" in fields else b"connection: close\r\n\r\n"
+        first = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        return b"".join((first, self._connection.standing_headers, fields, last))
+
+    def _go_on(self, body: bytes, *, is_last: bool) -> None:
+        head, self._head = self._head, b""
+        if self._is_chunked:
+            framed = in_chunks(body) if body else b""
+            self._write(head + framed + (b"0\r\n\r\n" if is_last else b""))
+        elif self.scope["method"] == "HEAD":
+            self._write(head)
+        else:
+            if self._left is not None:
+                self._left -= len(body)
+                if self._left < 0 or (is_last and self._left):
+                    raise RuntimeError("a body is not as long as its content-length says")
+            self._write(head + body)
+        if is_last:
+            self._end()
+
+    def _write(self, text: bytes) -> None:
+        if text:
+            self._connection.transport.write(text)
+
+    def _end(self) -> None:
+        self.is_answered = True
+        self._tell()
+        if not self.keep_alive:
+            self._connection.transport.close()
+        self._connection.ended()
+
+    # ── The reply, the short way ───────────────────────────────────────────────────────────────────────────────────
+
+    def is_right_behind(self, send: object) -> bool:
+        """Whether ``send`` is our own, with nothing in between that would miss what goes around it."""
+        return send == self.send
+
+    @property
+    def leaving(self) -> list[Callable[[], None]]:
+        """What is called when the client has left; shared by the requests of a connection."""
+        return self._connection.leaving
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has left."""
+        return self.is_lost or self._connection.transport.is_closing()
+
+    def forget_request(self) -> None:
+        """Nobody will ask for the rest of the request: keep nothing for that."""
+        self.scope["headers"] = ()
+
+    def push(self, framed: bytes) -> bool:
+        """Send a part of a body, framed by `in_chunks`; False if that has to wait, which is what ``send`` does.
+
+        So it is past the transport's high-water mark, and while no chunked reply is on its way.
+        """
+        connection = self._connection
+        transport = connection.transport
+        if not self._is_chunked or self._head or self.is_answered or connection.is_full or transport.is_closing():
+            return False
+        transport.write(framed)
+        return True
+
+    def reply(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
+        """Send a whole reply, its ``content-length`` among the headers; False if ``send`` has to."""
+        if self._has_started or self._connection.is_full or self.is_lost:
+            return False
+        head = self._head_of(status, headers)
+        self._connection.transport.write(head if self.scope["method"] == "HEAD" else head + body)
+        self._end()
+        return True
+
+
+def in_chunks(part: bytes) -> bytes:
+    """A part of a body as HTTP/1.1 frames it; the same for every reply."""
+    return b"%x\r\n%b\r\n" % (len(part), part)
+
+
+def as_sent(headers: Iterable[Header]) -> bytes:
+    """Headers as they are sent."""
+    return b"".join([b"%b: %b\r\n" % each for each in headers])
