@@ -153,7 +153,7 @@ def test_redis_keeps_what_it_acknowledged_and_evicts_nothing() -> None:
 
 
 def test_taskcast_is_given_time_to_stop_and_no_rights() -> None:
-    from taskcast_core.engine import SHUTDOWN_S
+    from taskcast_core.background import SHUTDOWN_S
     from taskcast_server.serve import FINISH_S
 
     taskcast = compose()["services"]["taskcast"]

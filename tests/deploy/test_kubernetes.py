@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from taskcast_core.background import SHUTDOWN_S
 from taskcast_core.config import load_config
-from taskcast_core.engine import SHUTDOWN_S
 from taskcast_core.plugins import Plugins
 from taskcast_server.routes.table import route_table
 from taskcast_server.serve import FINISH_S

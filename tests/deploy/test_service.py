@@ -99,7 +99,7 @@ def test_an_account_that_exists_may_have_its_files_elsewhere() -> None:
 
 
 def test_it_is_given_time_to_stop() -> None:
-    from taskcast_core.engine import SHUTDOWN_S
+    from taskcast_core.background import SHUTDOWN_S
     from taskcast_server.serve import FINISH_S
 
     (stop_s,) = keys(render(Unit(PROGRAM)))["TimeoutStopSec"]

@@ -2,64 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, overload
 
 from attrs import evolve
 
 from taskcast_core import states, transfer, wire
-from taskcast_core.archive import HotCold, Rebuilt, Released
-from taskcast_core.archiver import Archiver
-from taskcast_core.backoff import Backoff
+from taskcast_core.archive import Rebuilt, Released
 from taskcast_core.callbacks import OnDone, OnError, OnEvent, Unsubscribe, follow_with_callbacks
 from taskcast_core.clock import Clock
-from taskcast_core.commits import Commits
 from taskcast_core.contracts.broadcast import Broadcast
-from taskcast_core.contracts.followers import Backlog, Due
-from taskcast_core.contracts.hot_store import ShortTermStore, is_cold_capable
+from taskcast_core.contracts.followers import Backlog
+from taskcast_core.contracts.hot_store import ShortTermStore
 from taskcast_core.contracts.listing import ListPage, ListQuery
-from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.long_term import LongTermStore
-from taskcast_core.contracts.task_log import (
-    Change,
-    Committed,
-    Guard,
-    Key,
-    LogCopy,
-    LogLimits,
-    Record,
-    Stored,
-    TimerKind,
-)
-from taskcast_core.deadlines import Action, Sweeper
-from taskcast_core.errors import (
-    Conflict,
-    EpochChanged,
-    GuardFailed,
-    InvalidInput,
-    NoBlockedRequest,
-    NotBlocked,
-    NotHot,
-    PluginError,
-    StorageReleaseUnsupported,
-    StoreUnavailable,
-    TaskEnded,
-    TaskNotFound,
-)
+from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, LogCopy, LogLimits, Record
+from taskcast_core.errors import GuardFailed, InvalidInput, NoBlockedRequest, NotBlocked, TaskEnded, TaskNotFound
 from taskcast_core.filters import View
-from taskcast_core.followers import Follower, Handler
+from taskcast_core.followers import Handler
 from taskcast_core.global_stream import GlobalStream
 from taskcast_core.history import History, read_history
-from taskcast_core.hub import Hub
-from taskcast_core.ids import new_ulid
 from taskcast_core.inputs import as_model, check_positive, check_task_input
 from taskcast_core.instruments import Instruments
-from taskcast_core.lifecycle import Compute, Lifecycle
-from taskcast_core.log_events import tell_storage
 from taskcast_core.meters import Meters
 from taskcast_core.models import (
     BlockedRequest,
@@ -75,26 +42,18 @@ from taskcast_core.models import (
     TransitionInput,
 )
 from taskcast_core.observers import Observers
+from taskcast_core.parts import Parts
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.settings import EngineSettings
 from taskcast_core.signals import SIGNAL_KEY_MS, SignalInput, signal_draft
-from taskcast_core.stopping import stop
 from taskcast_core.subscription import Subscription
-from taskcast_core.tiers import TieredReader, find, list_both
-from taskcast_core.workers import WorkerLayer, is_worker_store
-
-T = TypeVar("T")
 
 _LIVE = Guard(states.LIVE)
 
-READ_TRIES = 5
-"""So often a log that changes hands while it is read is read anew."""
 PUBLISH_KEY_MS = 10 * 60 * 1000
 """How long the idempotency key of a publish is remembered."""
 REPLY_KEY_MS = 24 * 3600 * 1000
 """How long those of creations and transitions are."""
-SHUTDOWN_S = 10.0
-"""How long closing waits for followers and observers to finish what they have begun."""
 
 
 class TaskEngine:
@@ -122,137 +81,46 @@ class TaskEngine:
         instruments: Instruments | None = None,
     ) -> None:
         self.settings = settings or EngineSettings()
-        self.instruments = instruments = instruments or Instruments(Meters())
+        self.instruments = instruments or Instruments(Meters())
         self.store, self.long_term_store, self.broadcast = short_term_store, long_term_store, broadcast
         self.observers = Observers.of(hooks)
-        self._clock = clock or Clock()
-        self._owner = new_ulid(self._clock.now_ms())
-        self.reader: LogReader = short_term_store
-        if long_term_store is not None:
-            self.reader = TieredReader(short_term_store, long_term_store)
-            takes_copies = short_term_store if is_cold_capable(short_term_store) else None
-            archiver = Archiver(short_term_store, long_term_store, takes_copies, self.settings.archive)
-            handlers = (archiver, *handlers)
-        self._hot_cold = self._between_tiers()
-        self.hub = Hub(short_term_store, self.reader, broadcast, self._stored, self.settings.hub)
-        self.hub.meters = instruments.meters
-        self._commits = Commits(short_term_store, self.hub, broadcast, self.observers, self._rehydrate, instruments)
-        self._followers = [self._follower(handler) for handler in handlers]
-        self._lifecycle = Lifecycle(
-            short_term_store,
-            short_term_store,
+        parts = Parts(
             short_term_store,
             long_term_store,
-            self._commits,
+            broadcast,
             self.observers,
-            follower_kinds=[handler.kind for handler in handlers],
-            retention_settings=self.settings.retention,
-            limits=self.settings.limits,
-            expect=self._expect,
-            moved=self._moved,
-            meters=instruments.meters,
+            handlers,
+            self.settings,
+            clock or Clock(),
+            self.instruments,
+            self._notify,
         )
-        actions: dict[TimerKind, Action] = {
-            "ttl": self._lifecycle.on_ttl,
-            "resume": self._lifecycle.on_resume,
-            "cleanup": self._lifecycle.on_cleanup,
-            "purge": self._lifecycle.on_purge,
-            "retry": self._lifecycle.on_retry,
-            "cold": self._on_cold,
-        }
-        self.sweeper = Sweeper(short_term_store, long_term_store, self._clock, actions, self.settings.sweep)
-        self.workers = self._worker_layer()
-        self._stack: AsyncExitStack | None = None
-        for handler in handlers:
+        self.hub, self.sweeper, self.workers = parts.hub, parts.sweeper, parts.workers
+        self._storage, self._transfers, self._background = parts.storage, parts.transfers, parts.background
+        self.reader = self._storage.reader
+        self._commits, self._lifecycle, self._followers = parts.commits, parts.lifecycle, parts.followers
+        self._running: AsyncExitStack | None = None
+        for handler in parts.handlers:
             handler.attach(self)
-
-    def _follower(self, handler: Handler) -> Follower:
-        settings = self.settings.follower
-        if handler.kind == "archive":
-            settings = evolve(settings, page=self.settings.archive.page)
-        return Follower(self.store, self.reader, self.store, handler, self._owner, settings)
 
     # ── Life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def __aenter__(self) -> Self:
         """Begin to listen, and to work in the background if the settings say so."""
-        stack = AsyncExitStack()
-        async with stack:
-            stack.push_async_callback(self.observers.aclose, SHUTDOWN_S)
-            await stack.enter_async_context(self.hub.running())
-            if self.workers is not None:
-                await stack.enter_async_context(self.workers.running(background=self.settings.background))
-            if self.settings.background:
-                loops = [
-                    self.sweeper.run(),
-                    self._schedule_cleanup(),
-                    *(follower.run() for follower in self._followers),
-                ]
-                stack.push_async_callback(self._stop, [asyncio.create_task(loop) for loop in loops])
-            self._stack = stack.pop_all()
+        self._running = await self._background.begin()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stack is not None:
-            stack, self._stack = self._stack, None
-            await stack.aclose()
-
-    async def _schedule_cleanup(self) -> None:
-        """Once per start: the rules may have changed since the tasks ended."""
-        patience = Backoff(first_s=1.0, most_s=60.0)
-        while True:
-            try:
-                await self._lifecycle.schedule_cleanup()
-                return
-            except StoreUnavailable:
-                await patience.wait()
+        if self._running is not None:
+            running, self._running = self._running, None
+            await running.aclose()
 
     @property
     def is_open(self) -> bool:
         """Whether it has been entered and not left."""
-        return self._stack is not None
-
-    async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
-        """Let followers finish what they hold, then stop all loops."""
-        await asyncio.gather(*(follower.drain(SHUTDOWN_S) for follower in self._followers))
-        await stop(loops)
-
-    def _worker_layer(self) -> WorkerLayer | None:
-        """Workers, if the settings ask for them.
-
-        Raises:
-            PluginError: the store keeps none.
-        """
-        settings = self.settings.workers
-        if not settings.enabled:
-            return None
-        if not is_worker_store(self.store):
-            raise PluginError(f"{type(self.store).__qualname__} keeps no workers; set workers.enabled: false")
-        return WorkerLayer(
-            self.store,
-            self._commits.current,
-            self._move,
-            self.long_term_store,
-            self.observers,
-            self.hub,
-            self.broadcast,
-            settings,
-            self._owner,
-        )
-
-    async def _moved(self, before: Task | None, after: Task) -> None:
-        if self.workers is not None:
-            await self.workers.moved(before, after)
-
-    async def _move(self, task_id: str, compute: Compute, *, is_quiet: bool = False) -> Committed:
-        committed = await self._lifecycle.move(task_id, compute, is_quiet=is_quiet)
-        self._notify(committed)
-        return committed
-
-    def _expect(self, in_ms: int) -> None:
-        self.sweeper.expect(in_ms)
+        return self._running is not None
 
     async def reconfigure(self, retention: RetentionSettings, limits: LogLimits) -> None:
         """Other cleanup rules and bounds from now on; tasks that have ended already come under the new rules, too.
@@ -300,7 +168,7 @@ class TaskEngine:
 
     async def get_task(self, task_id: str) -> Task | None:
         """The task, hot or cold; None when there is none."""
-        stored = await self._stored(task_id)
+        stored = await self._storage.find(task_id)
         return stored.task if stored else None
 
     async def list_tasks(self, query: ListQuery | None = None, **filters: Any) -> ListPage:
@@ -309,10 +177,7 @@ class TaskEngine:
         Raises:
             InvalidInput: the cursor is not one of ours.
         """
-        wanted = query or ListQuery(**filters)
-        if self.long_term_store is None:
-            return await self.store.list(wanted)
-        return await list_both(self.store, self.store, self.long_term_store, wanted)
+        return await self._storage.list(query or ListQuery(**filters))
 
     async def transition_task(
         self,
@@ -533,22 +398,12 @@ class TaskEngine:
         collapse: bool = False,
     ) -> History:
         """``get_history`` for callers that want entries, and to know of a cursor that could not be honoured."""
-        return await self._read(
+        return await self._storage.read_whole(
             task_id,
             lambda stored: read_history(
                 self.reader, stored, since=since, view=view or View(), limit=limit, collapse=collapse
             ),
         )
-
-    async def _read(self, task_id: str, read: Callable[[Stored], Awaitable[T]]) -> T:
-        """Read a task's log as a whole; again, when it was cut or moved meanwhile."""
-        for _ in range(READ_TRIES):
-            stored = await self._stored(task_id)
-            if stored is None:
-                raise TaskNotFound(task_id)
-            with suppress(NotHot, EpochChanged):
-                return await read(stored)
-        raise Conflict(f"the log of {task_id} changed again and again while it was read")
 
     # ── Archives ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -558,7 +413,7 @@ class TaskEngine:
         Raises:
             TaskNotFound.
         """
-        return await self._read(task_id, lambda stored: transfer.export(self.reader, stored, self.now_ms()))
+        return await self._transfers.export(task_id)
 
     async def open_archive(self, task_id: str) -> transfer.ArchiveStream:
         """``export_archive`` for callers that pass the events on as they are read, a page at a time.
@@ -566,10 +421,7 @@ class TaskEngine:
         Raises:
             TaskNotFound.
         """
-        stored = await self._stored(task_id)
-        if stored is None:
-            raise TaskNotFound(task_id)
-        return transfer.ArchiveStream(stored.task, self.now_ms(), transfer.exported(self.reader, stored))
+        return await self._transfers.open(task_id)
 
     async def import_archive(
         self, archive: TaskArchive | Mapping[str, Any], *, overwrite: bool = False
@@ -584,19 +436,11 @@ class TaskEngine:
 
     def import_record(self, task: Task) -> Record:
         """The record that an imported task begins with."""
-        return self._lifecycle.first_record(task, self.now_ms())
+        return self._transfers.record(task)
 
     async def import_copy(self, copy: LogCopy, *, overwrite: bool = False) -> transfer.ImportResult:
         """``import_archive`` for callers that have made the log themselves (see ``spooling``). Raises as that does."""
-        existed = await transfer.load(
-            self.store,
-            self.long_term_store,
-            copy,
-            overwrite=overwrite,
-            restore=self._rehydrate,
-            update=self._commits.update,
-        )
-        return transfer.ImportResult(copy.record.task.id, copy.last_index + 1, existed)
+        return await self._transfers.load(copy, overwrite=overwrite)
 
     # ── Tiers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -607,14 +451,7 @@ class TaskEngine:
             TaskNotFound. StoragePreconditionFailed: it is not so. StorageBusy: not archived yet, or being moved.
             StorageReleaseUnsupported: no long-term store, or a hot one that cannot let go of tasks.
         """
-        if self._hot_cold is None:
-            raise StorageReleaseUnsupported("the configured stores cannot move tasks to cold storage")
-        released = await self._hot_cold.release(task_id, expected_last_index, inactive_since)
-        if released.released:
-            tell_storage("storage_release", taskId=task_id, archiveWatermark=released.watermark)
-            if self.observers.task_released:
-                self.observers.task_released(task_id=task_id)
-        return released
+        return await self._storage.release(task_id, expected_last_index, inactive_since)
 
     async def rebuild(self) -> Rebuilt:
         """Bring every live task back that the hot store has lost (it was emptied, or is another one) at once.
@@ -624,42 +461,16 @@ class TaskEngine:
         Raises:
             StorageReleaseUnsupported: no long-term store, or a hot one that cannot take tasks in.
         """
-        if self._hot_cold is None:
-            raise StorageReleaseUnsupported("the configured stores cannot bring tasks back")
-        return await self._hot_cold.rebuild()
+        return await self._storage.rebuild()
 
     async def archive_lag(self) -> Backlog | None:
         """How far the long-term store is behind: lanes (tasks), events, and the age of the oldest mark in ms.
 
         None without a long-term store. May be slightly old; one cheap call of the hot store.
         """
-        return None if self.long_term_store is None else await self.store.backlog("archive")
+        return await self._storage.archive_lag()
 
     # ── Inside ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _stored(self, task_id: str) -> Stored | None:
-        return await find(self.store, self.long_term_store, task_id)
-
-    async def _rehydrate(self, task_id: str) -> bool:
-        if self._hot_cold is None or not await self._hot_cold.restore(task_id):
-            return False
-        tell_storage("storage_rehydrate", taskId=task_id)
-        if self.observers.task_rehydrated:
-            stored = await self.store.get(task_id)
-            self.observers.task_rehydrated(task=stored.task if stored else None)
-        return True
-
-    def _between_tiers(self) -> HotCold | None:
-        cold, store = self.long_term_store, self.store
-        if cold is None or not is_cold_capable(store):
-            return None
-        return HotCold(store, store, store, cold, self.settings.archive)
-
-    async def _on_cold(self, due: Due) -> None:
-        """An ended task has been hot for long enough."""
-        stored = await self.store.get(due.task_id)
-        if stored is not None:
-            await self.release_task(due.task_id, stored.last_index, self.now_ms())
 
     def _key(self, verb: str, task_id: str, caller_key: str | None, request: object, ttl_ms: int) -> Key | None:
         """The caller's key, told apart by verb and task; callers of several principals put theirs into the key."""

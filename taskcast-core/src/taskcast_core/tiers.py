@@ -9,16 +9,14 @@ from typing import TypeVar
 
 from attrs import evolve
 
-from taskcast_core.contracts.listing import Listing, ListPage, ListQuery
 from taskcast_core.contracts.log_reader import LogReader, Page, SeriesPage
 from taskcast_core.contracts.long_term import LongTermStore
-from taskcast_core.contracts.task_log import Held, Stored, TaskLog
+from taskcast_core.contracts.task_log import TaskLog
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import NotHot, NotRetained
 from taskcast_core.filters import View
-from taskcast_core.listing import encode_cursor, sort_key
 from taskcast_core.log_events import tell_storage
-from taskcast_core.models import JsonValue, Task
+from taskcast_core.models import JsonValue
 from taskcast_core.series import SeriesState
 
 T = TypeVar("T")
@@ -147,27 +145,3 @@ def _replaced(page: Page, states: Mapping[str, SeriesState]) -> set[int]:
 def _hole_of(entry: Entry) -> Hole:
     at = entry.timestamp
     return Hole(entry.index, entry.index, at, at, {(entry.type, entry.level): 1})
-
-
-async def find(hot: TaskLog, cold: LongTermStore | None, task_id: str) -> Stored | None:
-    """The task, hot or cold; one that is being deleted is not found."""
-    stored = await hot.get(task_id)
-    if stored is not None or cold is None:
-        return stored
-    return await cold.get(task_id)
-
-
-async def list_both(hot: Listing, log: TaskLog, cold: LongTermStore, query: ListQuery) -> ListPage:
-    """One page over both tiers; where both know a task, the hot copy is the true one."""
-    near, far = await hot.list(query), await cold.list(query)
-    known = await log.heads([Held(task.id, -1) for task in far.tasks])
-    only_far = [task for task, head in zip(far.tasks, known, strict=True) if head is None]
-    merged: list[Task] = sorted((*near.tasks, *only_far), key=sort_key, reverse=True)
-    page = tuple(merged[: query.limit])
-    # A tier whose page is full may know tasks between its last one and the other's: those come with the next page.
-    edges = [sort_key(one.tasks[-1]) for one in (near, far) if one.next_cursor is not None]
-    if edges:
-        page = tuple(task for task in page if sort_key(task) >= max(edges))
-    has_more = bool(edges) or len(merged) > len(page)
-    last = page[-1] if page else None
-    return ListPage(page, encode_cursor(last) if has_more and last is not None else None)

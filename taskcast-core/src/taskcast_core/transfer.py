@@ -6,20 +6,22 @@ In an archive each accumulate or latest series is one event, and indexes count f
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from attrs import evolve, frozen
 
 from taskcast_core import machine, wire
+from taskcast_core.commits import Commits
 from taskcast_core.contracts.log_reader import LogReader, SeriesPage
-from taskcast_core.contracts.long_term import LongTermStore
-from taskcast_core.contracts.task_log import Change, Guard, LogCopy, Record, SeriesCopy, Stored, TaskLog
+from taskcast_core.contracts.task_log import Change, Guard, LogCopy, Record, SeriesCopy, Stored
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import InvalidArchive, InvalidInput, TaskExists
 from taskcast_core.history import PAGE, entry_at
+from taskcast_core.lifecycle import Lifecycle
 from taskcast_core.models import Event, EventDraft, Task, TaskArchive
 from taskcast_core.presentation import accumulates
+from taskcast_core.storage import Storage
 
 SCHEMA = "taskcast.taskArchive"
 VERSION = 1
@@ -227,36 +229,56 @@ class Replay:
         )
 
 
-async def load(
-    log: TaskLog,
-    cold: LongTermStore | None,
-    copy: LogCopy,
-    *,
-    overwrite: bool,
-    restore: Callable[[str], Awaitable[bool]],
-    update: Callable[[str, Callable[[Stored], Change]], Awaitable[object]],
-) -> bool:
-    """Bring a log in, in place of both copies of another one if there are such; whether there was one.
+class Transfers:
+    """Exports tasks, and imports them."""
 
-    The archive is told to forget the old log while the new one is not its business yet; ``restore`` brings a cold task
-    back, ``update`` changes a record. A process that dies on the way leaves the new log whole and hot, but without an
-    archive, until the import, which nobody was told to have been done, is repeated.
+    def __init__(self, storage: Storage, commits: Commits, lifecycle: Lifecycle) -> None:
+        self._storage, self._commits, self._lifecycle = storage, commits, lifecycle
 
-    Raises:
-        TaskExists: and ``overwrite`` was not asked for. TaskDeleting.
-    """
-    task_id, lanes = copy.record.task.id, copy.record.lanes
-    is_hot = await log.get(task_id) is not None
-    is_archived = cold is not None and await cold.watermark(task_id) is not None
-    if (is_hot or is_archived) and not overwrite:
-        raise TaskExists(task_id)
-    if cold is None or not is_archived:
-        await log.load(copy, overwrite=overwrite)
-        return is_hot
-    if not is_hot:
-        await restore(task_id)  # so that the new log's epoch is later than the old one's
-    rest = tuple(lane for lane in lanes if lane != "archive")
-    stored = await log.load(evolve(copy, record=evolve(copy.record, lanes=rest)), overwrite=True)
-    await cold.delete(task_id, stored.epoch - 1)
-    await update(task_id, lambda now: Change(record=evolve(now.record, lanes=lanes), guard=Guard(rev=now.rev)))
-    return True
+    async def export(self, task_id: str) -> TaskArchive:
+        """A task with its whole history. Raises TaskNotFound."""
+        reader, now = self._storage.reader, self._storage.hot.now_ms
+        return await self._storage.read_whole(task_id, lambda stored: export(reader, stored, now()))
+
+    async def open(self, task_id: str) -> ArchiveStream:
+        """The same, to be read a page at a time. Raises TaskNotFound."""
+        stored = await self._storage.existing(task_id)
+        return ArchiveStream(stored.task, self._storage.hot.now_ms(), exported(self._storage.reader, stored))
+
+    def record(self, task: Task) -> Record:
+        """The record that an imported task begins with."""
+        return self._lifecycle.first_record(task, self._storage.hot.now_ms())
+
+    async def load(self, copy: LogCopy, *, overwrite: bool) -> ImportResult:
+        """Bring a log in, in place of both copies of another one if there are such.
+
+        The archive is told to forget the old log while the new one is not its business yet. A process that dies on the
+        way leaves the new log whole and hot, but without an archive, until the import, which nobody was told to have
+        been done, is repeated.
+
+        Raises:
+            TaskExists: and ``overwrite`` was not asked for. TaskDeleting.
+        """
+        existed = await self._load(copy, overwrite=overwrite)
+        return ImportResult(copy.record.task.id, copy.last_index + 1, existed)
+
+    async def _load(self, copy: LogCopy, *, overwrite: bool) -> bool:
+        """Whether there was another log."""
+        hot, cold = self._storage.hot, self._storage.cold
+        task_id, lanes = copy.record.task.id, copy.record.lanes
+        is_hot = await hot.get(task_id) is not None
+        is_archived = cold is not None and await cold.watermark(task_id) is not None
+        if (is_hot or is_archived) and not overwrite:
+            raise TaskExists(task_id)
+        if cold is None or not is_archived:
+            await hot.load(copy, overwrite=overwrite)
+            return is_hot
+        if not is_hot:
+            await self._storage.rehydrate(task_id)  # so that the new log's epoch is later than the old one's
+        rest = tuple(lane for lane in lanes if lane != "archive")
+        stored = await hot.load(evolve(copy, record=evolve(copy.record, lanes=rest)), overwrite=True)
+        await cold.delete(task_id, stored.epoch - 1)
+        await self._commits.update(
+            task_id, lambda now: Change(record=evolve(now.record, lanes=lanes), guard=Guard(rev=now.rev))
+        )
+        return True
