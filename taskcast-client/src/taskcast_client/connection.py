@@ -19,8 +19,8 @@ from taskcast_client.errors import (
     StorageReleaseUnsupported,
     refused,
 )
-from taskcast_client.models import loads
 from taskcast_client.retries import RetryPolicy
+from taskcast_client.wire import loads
 
 R = TypeVar("R")
 

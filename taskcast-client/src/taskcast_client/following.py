@@ -15,8 +15,9 @@ from attrs import frozen
 
 from taskcast_client.calls.call import since_query
 from taskcast_client.errors import InvalidReply
-from taskcast_client.models import Cursor, Envelope, Level, SeriesFormat, loads
+from taskcast_client.models import Cursor, Envelope, Level, SeriesFormat
 from taskcast_client.sse import Frame, FrameTooLong, SseParser
+from taskcast_client.wire import loads
 
 EVENT_FRAME = "taskcast.event"
 DONE_FRAME = "taskcast.done"

@@ -7,8 +7,9 @@ from typing import Any
 
 from attrs import define
 
-from taskcast_client.models import EventInput, dumps, to_wire
+from taskcast_client.models import EventInput
 from taskcast_client.texts import DEFAULT_FIELD
+from taskcast_client.wire import dumps, to_wire
 
 MAX_EVENTS = 1000
 """Events of one request at most; well below what a server takes."""

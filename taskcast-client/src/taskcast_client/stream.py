@@ -22,10 +22,11 @@ from taskcast_client.errors import (
     TextRestarted,
 )
 from taskcast_client.following import EVENT_FRAME, Position, StreamFilter, read_envelope
-from taskcast_client.models import STATUS_TYPE, TERMINAL, Envelope, Level, TaskStatus, loads
+from taskcast_client.models import STATUS_TYPE, TERMINAL, Envelope, Level, TaskStatus
 from taskcast_client.retries import MAX_RETRY_AFTER_S, RetryPolicy
 from taskcast_client.sse import SseParser
 from taskcast_client.texts import SeriesText
+from taskcast_client.wire import loads
 
 _log = logging.getLogger(__name__)
 

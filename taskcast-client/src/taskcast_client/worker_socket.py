@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from taskcast_client.client import TaskcastClient
 from taskcast_client.errors import ClientError, refused
-from taskcast_client.models import MatchRule, TagMatch, Task, dumps, loads, to_wire
+from taskcast_client.models import MatchRule, TagMatch, Task
 from taskcast_client.retries import RetryPolicy
+from taskcast_client.wire import dumps, loads, to_wire
 from taskcast_client.worker import Lane
 
 if TYPE_CHECKING:

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from taskcast_client.calls.call import Call, nothing, query_of, reading, segment, writing
-from taskcast_client.models import (
-    ConfigChange,
-    ConfigVerdict,
-    DeadLetterPage,
-    JsonObject,
-    Redelivery,
-    ServerConfig,
-    dumps,
-    from_wire,
-)
+from taskcast_client.models import ConfigChange, ConfigVerdict, DeadLetterPage, JsonObject, Redelivery, ServerConfig
+from taskcast_client.wire import dumps, from_wire
 
 _LETTERS = "/admin/dead-letters"
 

@@ -10,13 +10,8 @@ from taskcast_client.calls.call import (
     task_path,
     writing,
 )
-from taskcast_client.models import (
-    ImportResult,
-    JsonObject,
-    ReleaseResult,
-    TaskArchive,
-    to_wire,
-)
+from taskcast_client.models import ImportResult, JsonObject, ReleaseResult, TaskArchive
+from taskcast_client.wire import to_wire
 
 
 def export_task_archive(task_id: str, *, include_secrets: bool = False) -> Call[TaskArchive]:

@@ -9,13 +9,8 @@ from urllib.parse import quote
 from attrs import field, frozen
 
 from taskcast_client.errors import InvalidReply
-from taskcast_client.models import (
-    Cursor,
-    JsonObject,
-    dumps,
-    from_wire,
-    loads,
-)
+from taskcast_client.models import Cursor, JsonObject
+from taskcast_client.wire import dumps, from_wire, loads
 
 R = TypeVar("R")
 

@@ -16,18 +16,8 @@ from taskcast_client.calls.call import (
     task_path,
     writing,
 )
-from taskcast_client.models import (
-    Cursor,
-    Event,
-    EventInput,
-    Level,
-    Published,
-    SeriesFormat,
-    SeriesMode,
-    dumps,
-    from_wire,
-    to_wire,
-)
+from taskcast_client.models import Cursor, Event, EventInput, Level, Published, SeriesFormat, SeriesMode
+from taskcast_client.wire import dumps, from_wire, to_wire
 
 
 def publish_event(

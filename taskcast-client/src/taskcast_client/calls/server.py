@@ -10,13 +10,8 @@ from taskcast_client.calls.call import (
     reading,
     writing,
 )
-from taskcast_client.models import (
-    AdminToken,
-    JsonObject,
-    Readiness,
-    ServerInfo,
-    from_wire,
-)
+from taskcast_client.models import AdminToken, JsonObject, Readiness, ServerInfo
+from taskcast_client.wire import from_wire
 
 
 def get_server_info() -> Call[ServerInfo]:

@@ -30,10 +30,8 @@ from taskcast_client.models import (
     TaskPage,
     TaskStatus,
     Ticket,
-    dumps,
-    from_wire,
-    to_wire,
 )
+from taskcast_client.wire import dumps, from_wire, to_wire
 
 
 def create_task(

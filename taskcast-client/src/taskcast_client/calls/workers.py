@@ -17,13 +17,8 @@ from taskcast_client.calls.call import (
     worker_path,
     writing,
 )
-from taskcast_client.models import (
-    Task,
-    Worker,
-    WorkerAudit,
-    dumps,
-    from_wire,
-)
+from taskcast_client.models import Task, Worker, WorkerAudit
+from taskcast_client.wire import dumps, from_wire
 
 
 def list_workers() -> Call[list[Worker]]:

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 
-from taskcast_client.models import dumps
 from taskcast_client.vocabulary import FIRST_MESSAGE, Chat, Emitter
+from taskcast_client.wire import dumps
 
 C = TypeVar("C")
 Key = object

@@ -23,8 +23,8 @@ FOUND = "taskcast-found"
 
 _MODULES_WITH_CASES = (
     "auth", "broadcast", "cancellation", "cold", "commits", "contract", "deadlines", "deletion", "durable", "epochs",
-    "followers", "keys", "listing", "loading", "long_term", "making", "model", "payloads", "reading", "series",
-    "trimming", "workers",
+    "followers", "keys", "listing", "loading", "long_term", "long_term_trimming", "making", "model", "payloads",
+    "reading", "removed", "series", "shedding", "trimming", "workers",
 )  # fmt: skip
 pytest.register_assert_rewrite(*(f"{KIT}.{module}" for module in _MODULES_WITH_CASES))
 

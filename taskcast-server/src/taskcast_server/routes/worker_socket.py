@@ -35,6 +35,15 @@ from taskcast_core.workers.settings import DEFAULT_CAPACITY, DEFAULT_WEIGHT
 from taskcast_server.errors import RouteNotFound, ShuttingDown, TooManyRequests
 from taskcast_server.requests import text_faults
 from taskcast_server.responses import error_reply
+from taskcast_server.routes.worker_messages import (
+    Message,
+    ProtocolError,
+    code_of,
+    facts_of,
+    parsed,
+    summary_of,
+    task_id_of,
+)
 from taskcast_server.routing import path_of
 from taskcast_server.services import Services
 from taskcast_server.streaming import Receive, Send
@@ -46,10 +55,7 @@ EXPIRED, OVERLOADED = 4401, 1013
 _UNREAD = 1000  # messages that wait for a slow worker
 _REPLIES = 100  # with so many waiting, no more of its own messages are followed
 _FAREWELL_S = 5.0  # for the close frame; then the connection is dropped
-_LONGEST = 1 << 20  # characters of a message
 _PER_S, _BURST = 500.0, 1000.0  # messages that are taken from a worker; faster ones wait
-
-Message = Mapping[str, Any]
 
 
 async def serve_socket(services: Services, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -89,14 +95,6 @@ async def _refuse(error: TaskcastError, scope: Mapping[str, Any], send: Send) ->
     headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
     await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": reply.body})
-
-
-class ProtocolError(TaskcastError):
-    """A message that is not understood, or cannot be followed now."""
-
-    def __init__(self, message: str, code: str) -> None:
-        self.told = code
-        super().__init__(message)
 
 
 class WorkerSocket:
@@ -240,7 +238,7 @@ class WorkerSocket:
         task_id: str | None = None
         kind = ""
         try:
-            message = _parse(text)
+            message = parsed(text)
             given = message.get("taskId")
             task_id = given if isinstance(given, str) else None
             kind = message["type"]
@@ -249,7 +247,7 @@ class WorkerSocket:
                 raise ProtocolError(f"Unknown message type: {kind}", "PARSE_ERROR")
             await verb(message)
         except (TaskcastError, RecursionError) as error:
-            self._complain(str(error), _code_of(error, kind), task_id)
+            self._complain(str(error), code_of(error, kind), task_id)
         except Exception:  # noqa: BLE001 - whatever it is, the worker is told, and stays connected
             _log.exception("message %s of a worker failed", kind)
             self._complain("Internal server error", "INTERNAL_ERROR", task_id)
@@ -277,7 +275,7 @@ class WorkerSocket:
             raise ProtocolError(f"Already registered as {self._worker.id}", "REGISTER_ERROR")
         if worker_id is None and self._worker is not None:
             worker_id = self._worker.id
-        weight, capacity, rule = _facts(message)
+        weight, capacity, rule = facts_of(message)
         self._worker = await self._layer.register(
             Registration(
                 worker_id or None,
@@ -293,15 +291,15 @@ class WorkerSocket:
 
     async def _update(self, message: Message) -> None:
         worker = self._registered
-        weight, capacity, rule = _facts(message)
+        weight, capacity, rule = facts_of(message)
         await self._layer.roster.update(worker.id, weight=weight, capacity=capacity, match_rule=rule)
 
     async def _accept(self, message: Message) -> None:
-        task = await self._take(self._registered, _task_id(message))
+        task = await self._take(self._registered, task_id_of(message))
         self._say(type="assigned", taskId=task.id, assignmentId=task.assignment_id)
 
     async def _claim(self, message: Message) -> None:
-        worker, task_id = self._registered, _task_id(message)
+        worker, task_id = self._registered, task_id_of(message)
         try:
             task = await self._take(worker, task_id)
         except ClaimFailed as error:
@@ -322,7 +320,7 @@ class WorkerSocket:
         return task
 
     async def _decline(self, message: Message) -> None:
-        worker, task_id = self._registered, _task_id(message)
+        worker, task_id = self._registered, task_id_of(message)
         self._layer.dispatcher.answered(task_id, worker.id)
         await self._layer.claims.decline(task_id, worker.id, blacklist=message.get("blacklist") is True)
         self._held.discard(task_id)
@@ -339,68 +337,3 @@ class WorkerSocket:
             worker, self._worker = self._registered, None
             await self._layer.dispatcher.disconnect(worker.id, self)
             raise ProtocolError("Not registered", "NOT_REGISTERED") from None
-
-
-def summary_of(task: Task) -> dict[str, Any]:
-    """What a worker is told of a task before it is the worker's."""
-    shown = {"id": task.id, "type": task.type, "tags": task.tags, "cost": task.cost, "params": task.params}
-    return {name: value for name, value in shown.items() if value is not None}
-
-
-def _parse(text: str | bytes) -> dict[str, Any]:
-    if len(text) > _LONGEST:
-        raise ProtocolError(f"A message has at most {_LONGEST} characters", "MESSAGE_TOO_LARGE")
-    try:
-        message = wire.loads(text)
-    except InvalidInput:
-        raise ProtocolError("Invalid JSON", "PARSE_ERROR") from None
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise ProtocolError("Invalid message: an object with a type is expected", "PARSE_ERROR")
-    return message
-
-
-def _task_id(message: Message) -> str:
-    task_id = message.get("taskId")
-    if not isinstance(task_id, str):
-        raise ProtocolError("taskId is required and must be a string", "INVALID_MESSAGE")
-    return task_id
-
-
-def _facts(message: Message) -> tuple[float | None, int | None, MatchRule | None]:
-    """Weight, capacity and rule, as far as they are given.
-
-    Raises:
-        InvalidInput.
-    """
-    weight, capacity, rule = message.get("weight"), message.get("capacity"), message.get("matchRule")
-    faults = []
-    if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float)):
-        faults.append(("weight", "expected a number"))
-    if (
-        capacity is not None
-        and not isinstance(capacity, bool)
-        and isinstance(capacity, float)
-        and capacity.is_integer()
-    ):
-        capacity = int(capacity)
-    if capacity is not None and (isinstance(capacity, bool) or not isinstance(capacity, int) or capacity >= 2**53):
-        faults.append(("capacity", "expected an integer"))
-    if faults:
-        raise InvalidInput(faults)
-    return weight, capacity, None if rule is None else wire.from_wire(rule, MatchRule)
-
-
-_TROUBLE = {
-    "register": "REGISTER_ERROR", "update": "UPDATE_ERROR", "accept": "CLAIM_ERROR", "claim": "CLAIM_ERROR",
-    "decline": "DECLINE_ERROR", "drain": "DRAIN_ERROR",
-}  # fmt: skip
-
-
-def _code_of(error: Exception, kind: str) -> str:
-    if isinstance(error, ProtocolError):
-        return error.told
-    if isinstance(error, Forbidden):
-        return "FORBIDDEN"
-    if isinstance(error, ClaimFailed):
-        return "CLAIM_FAILED"
-    return _TROUBLE.get(kind, "INTERNAL_ERROR")
