@@ -97,7 +97,7 @@ async def test_a_reader_who_takes_nothing_is_only_its_cursor(engine: TaskEngine,
         text = b""
         while len(numbers) < count:
             text += await asyncio.wait_for(reader.read(1 << 20), 20)
-            found = list(re.finditer(rb'"data":\{"n":(\d+)', text))
+            found = list(re.finditer(rb'"data":\{"n":(\d+),', text))
             numbers += [int(each[1]) for each in found]
             text = text[found[-1].end() :] if found else text[-100:]
         assert numbers == list(range(count))

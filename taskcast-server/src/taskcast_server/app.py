@@ -35,7 +35,7 @@ from taskcast_server.request_log import log_refused, request_line
 from taskcast_server.responses import Reply, error_reply, internal_error
 from taskcast_server.routes.table import route_table
 from taskcast_server.routes.worker_socket import serve_socket
-from taskcast_server.routing import Doc, Route, Router, path_of, segments_of
+from taskcast_server.routing import Doc, Route, Router, path_of
 from taskcast_server.services import Services, providers_of
 from taskcast_server.streaming import EventStream, Receive, Send
 from taskcast_server.tracing import TracingOptions, find_tracer
@@ -147,7 +147,8 @@ class TaskcastApp:
         """Do the request and send the reply; its status."""
         try:
             if call.route.scope is not None or call.route.asks_caller:
-                await call.authenticate()
+                if call.needs_proof:
+                    await call.authenticate()
                 if call.services.callers.rate is not None:
                     call.services.callers.rate.take(call.caller)
                 call.check_scope()
@@ -175,8 +176,7 @@ class TaskcastApp:
         headers = [*reply.headers, *call.reply_headers]
         if reply.status != 204:
             headers.append((b"content-length", b"%d" % len(reply.body)))
-        direct = direct_of(call.scope)
-        if direct is not None and direct.is_right_behind(call.send) and direct.reply(reply.status, headers, reply.body):
+        if call.direct is not None and call.direct.reply(reply.status, headers, reply.body):
             return reply.status
         await call.send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await call.send({"type": "http.response.body", "body": reply.body})
@@ -184,14 +184,13 @@ class TaskcastApp:
 
     def _find(self, path: str, scope: Scope, receive: Receive, send: Send) -> Call:
         assert self.services is not None
-        segments = segments_of(path)
         try:
-            route, params = self._router.find(scope["method"], segments)
-            if route.path.startswith("/workers") and self.services.engine.workers is None:
+            route, params = self._router.find(scope["method"], path)
+            if route.is_about_workers and self.services.engine.workers is None:
                 raise RouteNotFound
         except HttpError as error:
             # Below these paths callers are asked who they are before they learn what exists.
-            route = _nowhere(error, asks_caller=bool(segments) and segments[0] in _BEHIND_AUTH)
+            route = _nowhere(error, asks_caller=path.partition("/")[2].partition("/")[0] in _BEHIND_AUTH)
             params = {}
         return Call(self.services, route, params, scope, receive, send)
 

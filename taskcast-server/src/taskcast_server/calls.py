@@ -16,6 +16,7 @@ from taskcast_server.auth.admin import may_administer
 from taskcast_server.auth.none import OPEN, OPEN_NAME, OpenAuthenticator
 from taskcast_server.auth.rules import satisfies
 from taskcast_server.auth.tickets import Ticket
+from taskcast_server.direct import direct_of
 from taskcast_server.errors import BodyTooLarge, ClientGone, MalformedBody
 from taskcast_server.request_ids import HEADER, request_id
 from taskcast_server.routing import Route
@@ -33,13 +34,14 @@ class Call:
     Attributes:
         principal: who calls; open until ``authenticate``. ticket: by which, if that was the proof.
         note: what the request log is to say about it. request_id: what the request is called everywhere.
-        error_code: of the refusal. is_long: how long it takes says nothing about this server (streams, waiting pulls).
+        direct: the way around ``receive`` and ``send``, where nothing stands between. error_code: of the refusal.
+        is_long: how long it takes says nothing about this server (streams, waiting pulls).
         is_answered: the reply has begun; kept for WebSockets only.
     """
 
     __slots__ = (
-        "_headers", "_query", "error_code", "is_answered", "is_long", "note", "params", "principal", "receive",
-        "request_id", "route", "scope", "send", "services", "ticket",
+        "_headers", "_query", "direct", "error_code", "is_answered", "is_long", "note", "params", "principal",
+        "receive", "request_id", "route", "scope", "send", "services", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +55,8 @@ class Call:
     ) -> None:
         self.services, self.route, self.params = services, route, params
         self.scope, self.receive, self.send = scope, receive, send
+        direct = direct_of(scope)
+        self.direct = direct if direct is not None and direct.is_right_behind(send, receive) else None
         self.principal: Principal = OPEN
         self.ticket: Ticket | None = None
         self.note = ""
@@ -99,6 +103,10 @@ class Call:
             BodyTooLarge. ClientGone: the client left before it was complete.
         """
         maximum = maximum or self.services.limits.max_body_bytes
+        if self.direct is not None and (whole := self.direct.whole_body()) is not None:
+            if len(whole) > maximum:
+                raise BodyTooLarge(maximum)
+            return whole
         length = self.header(b"content-length")
         if length is not None and length.isdigit() and int(length) > maximum:
             raise BodyTooLarge(maximum, is_read=int(length) <= _DRAIN_BYTES)
@@ -164,7 +172,12 @@ class Call:
     @property
     def caller(self) -> str:
         """Whom limits are kept for: the principal; where nobody is asked who they are, the address."""
-        return self.client_host if self.principal.name == OPEN_NAME else self.principal.name
+        return self.client_host if self.is_anybody else self.principal.name
+
+    @property
+    def needs_proof(self) -> bool:
+        """Whether the caller has to say who it is."""
+        return self.route.takes_ticket or not isinstance(self.services.authenticator, OpenAuthenticator)
 
     async def authenticate(self) -> None:
         """Find out who calls.
@@ -220,9 +233,14 @@ class Call:
             raise Forbidden
         return task
 
+    @property
+    def is_anybody(self) -> bool:
+        """Whether callers are not told apart, so that no rules of tasks are about them."""
+        return self.principal.name == OPEN_NAME
+
     async def check_rules(self) -> None:
-        """``task``, where only its rules matter: costs nothing where there are no callers to tell apart."""
-        if self.principal.name != OPEN_NAME:
+        """``task``, where only its rules matter."""
+        if not self.is_anybody:
             await self.task()
 
     def idempotency_key(self) -> str | None:

@@ -215,9 +215,9 @@ class Exchange:
 
     # ── The reply, the short way ───────────────────────────────────────────────────────────────────────────────────
 
-    def is_right_behind(self, send: object) -> bool:
-        """Whether ``send`` is our own, with nothing in between that would miss what goes around it."""
-        return send == self.send
+    def is_right_behind(self, send: object, receive: object = None) -> bool:
+        """Whether ``send`` (and ``receive``) is our own: nothing in between would miss what goes around it."""
+        return send == self.send and (receive is None or receive == self.receive)
 
     @property
     def leaving(self) -> list[Callable[[], None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -56,6 +57,7 @@ class Route:
         is_terse: "Task not found" without the id.
         takes_ticket: a stream ticket does instead of the usual proof of identity.
         asks_caller: asks who calls although no scope is needed.
+        is_about_workers: is only there where workers are.
     """
 
     method: str
@@ -66,6 +68,12 @@ class Route:
     is_terse: bool = False
     takes_ticket: bool = False
     asks_caller: bool = False
+
+    is_about_workers: bool = field(init=False)
+
+    @is_about_workers.default
+    def _is_about_workers(self) -> bool:
+        return self.path.startswith("/workers")
 
     @property
     def names_task(self) -> bool:
@@ -80,7 +88,7 @@ class _End:
     route: Route
     variables: tuple[tuple[int, str], ...]
 
-    def values(self, segments: Sequence[str]) -> dict[str, str]:
+    def values(self, segments: Sequence[str]) -> Mapping[str, str]:
         return {name: unquote(segments[at]) for at, name in self.variables}
 
 
@@ -91,8 +99,12 @@ class _Node:
     ends: dict[str, _End] = field(factory=dict)
 
 
+_NEWEST_PATHS, _LONGEST_PATH = 4096, 512
+"""So many found paths, of so many characters, are remembered: publishers ask for the same ones again and again."""
+
+
 class Router:
-    """Finds routes by method and raw path segments; fixed segments go before variable ones.
+    """Finds routes by method and raw path; fixed segments go before variable ones.
 
     HEAD is answered where nobody is asked who they are: probes send it.
     """
@@ -109,13 +121,18 @@ class Router:
                     node = node.children.setdefault(segment, _Node())
             variables = tuple((at, name[1:-1]) for at, name in enumerate(segments) if name.startswith("{"))
             node.ends[route.method] = _End(route, variables)
+        self._known = lru_cache(_NEWEST_PATHS)(self._look_up)
 
-    def find(self, method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """The route, and the values of its variable segments, percent-decoded.
 
         Raises:
             RouteNotFound, MethodNotAllowed.
         """
+        return self._known(method, path) if len(path) <= _LONGEST_PATH else self._look_up(method, path)
+
+    def _look_up(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+        segments = segments_of(path)
         node: _Node | None = self._root
         for segment in segments:
             assert node is not None
@@ -158,9 +175,9 @@ def segments_of(path: str) -> list[str]:
 
 def path_of(scope: Mapping[str, Any]) -> str:
     """The path below the place where the app is mounted, still percent-encoded, so that ids may hold slashes."""
-    path: str = scope["path"]
     root: str = scope.get("root_path", "").rstrip("/")
     raw: bytes | None = scope.get("raw_path")
+    path: str = scope["path"]
     encoded = path if raw is None else raw.partition(b"?")[0].decode("latin-1")
     if not root or not (path == root or path.startswith(root + "/")):
         return encoded

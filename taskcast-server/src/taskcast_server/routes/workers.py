@@ -56,9 +56,9 @@ def check_worker(call: Call, worker_id: str) -> str:
     return worker_id
 
 
-def told_with_publish(engine: TaskEngine, task: Task, assignment_id: str | None) -> tuple[Header, ...]:
-    """The header for the reply to a publish, if it was the task's worker who made it."""
-    if engine.workers is None or assignment_id is None or task.assigned_worker is None:
+def told_with_publish(engine: TaskEngine, task: Task) -> tuple[Header, ...]:
+    """The header for the reply to a publish that the task's worker made."""
+    if engine.workers is None or task.assigned_worker is None:
         return ()
     return cancelled_header(engine.workers.notices.take(task.assigned_worker).keys())
 
