@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Protocol
+import sys
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol, cast
 
 from attrs import define, field
 
+from taskcast_core.backlog import Backlog
 from taskcast_core.contracts.task_log import Segment, Stored
-from taskcast_core.entries import Entry
+from taskcast_core.entries import Entry, Hole
 from taskcast_core.models import TaskStatus
 from taskcast_core.ring import Ring
 from taskcast_core.states import TERMINAL
 
+NOTHING_WANTED = sys.maxsize
+"""No index is so high."""
+KEPT_CHECKS = 15
+"""For so many checks what was read from the store is believed, while there is no news."""
 _STEPS = 32  # shared batches remembered per channel
 
 
@@ -35,9 +41,12 @@ class Channel:
     ring: Ring
     rumour: int = -1  # newest index that somebody spoke of
     measured: int = -1  # newest index whose way to the readers was timed
+    backlog: Backlog | None = None
+    wanted: int = NOTHING_WANTED  # lowest index that somebody wants the backlog to begin with
     readers: set[Waiter] = field(factory=set)
     waiting: set[Waiter] = field(factory=set)
-    steps: dict[object, object] = field(factory=dict)
+    steps: dict[Hashable, Any] = field(factory=dict)
+    steps_age: int = 0  # in checks
     shared: dict[int, tuple[object, object]] = field(factory=dict)
     making: dict[object, asyncio.Future[Any]] = field(factory=dict)
     folds: dict[int, asyncio.Future[Any]] = field(factory=dict)
@@ -93,6 +102,7 @@ class Channel:
         """The log continues in another epoch; readers find out by comparing segments."""
         self.segments, self.head, self.status = stored.segments, stored.last_index, stored.task.status
         self.ring.restart(stored.last_index + 1)
+        self.backlog = None
         self.folds.clear()
         self.rumour = stored.last_index
 
@@ -101,9 +111,59 @@ class Channel:
         newest = self.ring.newest
         return newest is None or newest.index != index or id_there is None or newest.id == id_there
 
+    # ── What is at hand ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def first_held(self) -> int:
+        """The oldest index that is at hand; of the next one to come, while nothing is."""
+        backlog = self.backlog
+        return backlog.first if backlog is not None and self.ring.first <= backlog.last + 1 else self.ring.first
+
+    @property
+    def held(self) -> int:
+        """How many of the newest indexes are at hand."""
+        return self.head + 1 - self.first_held
+
+    def since(self, index: int) -> Sequence[Entry | Hole] | None:
+        """What is behind an index; None if it has to be read from the store."""
+        items: Sequence[Entry | Hole] | None = self.ring.after(index)
+        if items is None and self.backlog is not None and (newer := self.ring.after(self.backlog.last)) is not None:
+            older = self.backlog.after(index)
+            items = None if older is None else [*older, *newer]
+        return items
+
+    def entries_since(self, index: int) -> Sequence[Entry] | None:
+        """The same, if nothing is missing in between; at least one."""
+        entries = self.ring.after(index)
+        if entries is None and self.backlog is not None and self.backlog.is_whole:
+            entries = cast("Sequence[Entry] | None", self.since(index))
+        return entries
+
+    def entry(self, index: int) -> Entry | None:
+        """The entry at an index, if it is at hand."""
+        items = self.since(index - 1)
+        return items[0] if items and isinstance(items[0], Entry) and items[0].index == index else None
+
+    def prepend(self, items: Sequence[Entry | Hole], first: int, last: int) -> None:
+        """Keep what the store has from ``first`` to ``last``, if that is right below what is at hand."""
+        if last + 1 == self.first_held:
+            below = self.backlog if self.backlog is not None and self.backlog.first == last + 1 else None
+            self.backlog = (below or Backlog((), last + 1, last)).with_older(items, first)
+
+    def grow_older(self) -> None:
+        """A check interval is over: forget what the store may have removed since it was read."""
+        if self.backlog is not None:
+            self.backlog.age += 1
+            if self.backlog.age > KEPT_CHECKS:
+                self.backlog = None
+        if self.steps:
+            self.steps_age += 1
+            if self.steps_age > KEPT_CHECKS:
+                self.forget_steps()
+
     # ── What readers share ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def remember(self, key: object, step: object) -> None:
+    def remember(self, key: Hashable, step: object) -> None:
         """Keep what readers at equal places share, until there is news."""
         while len(self.steps) >= _STEPS:
             del self.steps[next(iter(self.steps))]
@@ -114,3 +174,9 @@ class Channel:
         while len(self.shared) >= _STEPS:
             del self.shared[next(iter(self.shared))]
         self.shared[id(place)] = place, step
+
+    def forget_steps(self) -> None:
+        """There is news: what leads to the head leads there no longer."""
+        self.steps.clear()
+        self.shared.clear()
+        self.steps_age = 0

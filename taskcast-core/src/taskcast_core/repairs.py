@@ -99,6 +99,8 @@ class Repairs:
         """Look at silent channels again and again; ``channels`` may change meanwhile."""
         while True:
             await asyncio.sleep(interval_s)
+            for each in channels:
+                each.grow_older()
             await self.check(channels, interval_s)
 
     async def check(self, channels: Iterable[Channel], silent_s: float) -> None:

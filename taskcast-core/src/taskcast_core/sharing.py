@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, TypeVar
 
 from taskcast_core.channel import Channel
@@ -23,6 +23,16 @@ async def once(channel: Channel, key: object, make: Callable[[], Coroutine[Any, 
         future.add_done_callback(lambda done: (channel.making.pop(key, None), has_failed(done)))
     result: T = await asyncio.shield(future)
     return result
+
+
+async def remembered(channel: Channel, key: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """`once`, and kept for later readers until there is news."""
+    if key in channel.steps:
+        found: T = channel.steps[key]
+        return found
+    made = await once(channel, key, make)
+    channel.remember(key, made)
+    return made
 
 
 async def fold(channel: Channel, reader: LogReader, entry: Entry) -> Entry:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -24,8 +25,9 @@ from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavail
 from taskcast_core.filters import View
 from taskcast_core.hub import Hub
 from taskcast_core.models import Event, SubscribeFilter, TaskStatus
+from taskcast_core.nearby import Nearby
 from taskcast_core.presentation import Presenter, present_live, snapshot_places
-from taskcast_core.sharing import fold, once
+from taskcast_core.sharing import fold, once, remembered
 
 PAGE = 500
 """Items per page of a replay; a page is bounded by its bytes, too."""
@@ -33,7 +35,7 @@ PAGE = 500
 
 @frozen
 class _Place:
-    """All that a reader's next batch depends on; readers at one place share it.
+    """All that the next batch of a reader of one view depends on; readers at one place share it.
 
     Attributes:
         snapshots: while ``after`` is below ``collapsed_upto``, series are shown at these places only.
@@ -205,7 +207,7 @@ class Subscription:
         return None
 
     def poll(self) -> Batch | None:
-        """The next batch, if it can be had at once: new entries that are in the ring, as they were published.
+        """The next batch, if it can be had at once: new entries that are at hand, as they were published.
 
         None says nothing but that ``batches`` has to be asked. This is the hot path: readers at one place are handed
         the same batch, made once, and nothing is awaited.
@@ -222,16 +224,16 @@ class Subscription:
         return step.batch
 
     def _live_step(self, channel: Channel, place: _Place) -> object:
-        """The step from a place to the channel's head; None if the ring does not reach back so far."""
+        """The step from a place to the channel's head; None if that is not at hand, or not entries alone."""
         key = (self.view, place.after, place.position)
         step = channel.steps.get(key)
         if step is None:
-            entries = channel.ring.after(place.after)
+            entries = channel.entries_since(place.after)
             if entries is None:
                 return None
             deliveries = present_live(self.view, entries, place.position)
             new = _Place(channel.head, place.position + len(deliveries))
-            step = _Step(Batch(deliveries, new.after, new.position), new, channel.ring.newest)
+            step = _Step(Batch(deliveries, new.after, new.position), new, entries[-1])
             channel.remember(key, step)
         channel.share(place, step)
         return step
@@ -255,7 +257,10 @@ class Subscription:
             if self._hub.meters is not None:
                 self._hub.meters.slow_readers += 1
             return None  # far too slow; its cursor resumes from the store, at its own pace
-        if self._place.after < channel.head:
+        place = self._place
+        if place.after < channel.head:
+            if place.after >= place.collapsed_upto and await Nearby(channel, self._reader).reach(place.after + 1):
+                return self.poll() or await self._advance(channel)
             return await self._advance(channel)
         if self._pending_gap is not None:
             return self._with_gap(channel, ())
@@ -276,7 +281,8 @@ class Subscription:
     async def _begin(self, channel: Channel) -> None:
         """Find the first place: of the cursor, or the start of a collapsed replay."""
         since = self.filter.since
-        start = await resolve(self._reader, self.task_id, since, self.view, epoch=self._epoch)
+        places = Nearby(channel, self._reader)
+        start = await resolve(places, self.task_id, since, self.view, epoch=self._epoch)
         if not start.is_resumed:
             self.gap = self._pending_gap = start.gap
             await self._collapse(channel, _Place())
@@ -288,24 +294,26 @@ class Subscription:
             await self._collapse(channel, self._place)
         elif self.filter.resume == "snapshot":
             page = await self._series(channel)
-            due = frozenset(name for name, state in page.states.items() if state.last_by_kind)
-            self._place = evolve(self._place, due=due)
+            if due := frozenset(name for name, state in page.states.items() if state.last_by_kind):
+                self._place = evolve(self._place, due=due)
 
     async def _collapse(self, channel: Channel, place: _Place) -> None:
         """From here to the log's present end, show each accumulate series once, as a snapshot."""
         page = await self._series(channel)
-        snapshots = frozenset(snapshot_places(page, self.view).items())
         self._whole_upto = page.log_last if place.after < 0 else -1
-        self._place = evolve(place, snapshots=snapshots, collapsed_upto=page.log_last)
+        if not page.states:
+            self._place = place
+            return
+        snapshots = frozenset(snapshot_places(page, self.view).items())
+        self._place = _Place(place.after, place.position, place.due, snapshots, page.log_last)
 
     async def _series(self, channel: Channel) -> SeriesPage:
-        return await once(
-            channel, ("series", channel.head), lambda: self._reader.series(self.task_id, epoch=self._epoch)
-        )
+        key = ("series", channel.head, self._epoch)
+        return await remembered(channel, key, partial(self._reader.series, self.task_id, epoch=self._epoch))
 
     async def _skip_to_last(self, limit: int) -> None:
         """Move the place so that exactly the last ``limit`` frames of the replay are left."""
-        before, left = self._place.collapsed_upto + 1, limit
+        before, left = self._whole_upto + 1, limit
         snapshots = dict(self._place.snapshots)
         while left > 0 and before > 0:
             page = await self._reader.read(self.task_id, epoch=self._epoch, before=before, limit=PAGE, reverse=True)
@@ -354,6 +362,7 @@ class Subscription:
         assert isinstance(step, _Step)
         if step.has_lost_series and self._pending_gap is None and self._place.after >= self._whole_upto:
             self.gap = self._pending_gap = "removed"
+            channel.forget_steps()  # the state of the series among them
             await self._collapse(channel, _Place())
             return Batch((), -1, 0)
         self._place, self._last = step.place, step.last
@@ -362,10 +371,9 @@ class Subscription:
         return step.batch
 
     async def _make_step(self, channel: Channel, place: _Place) -> _Step:
-        in_ring = channel.ring.after(place.after) if place.after >= place.collapsed_upto else None
-        if in_ring is not None:
-            items: Sequence[Entry | Hole] = in_ring
-            after = channel.head
+        at_hand = channel.since(place.after) if place.after >= place.collapsed_upto else None
+        if at_hand is not None:
+            items, after = at_hand, channel.head
         else:
             page: Page = await self._reader.read(
                 self.task_id, epoch=self._epoch, after=place.after, before=channel.head + 1, limit=PAGE

@@ -33,8 +33,7 @@ class Wakeups:
         loop = asyncio.get_running_loop()
         channel.flush = None
         channel.last_flush = loop.time()
-        channel.steps.clear()
-        channel.shared.clear()
+        channel.forget_steps()
         waiting, channel.waiting = channel.waiting, set()
         for reader in waiting:
             reader.wake()
