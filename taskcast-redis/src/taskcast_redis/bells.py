@@ -2,7 +2,7 @@
 
 ``version epoch salt first last status created_at len(task id)``, then per entry
 ``len(kind) len(series id) mode run end timestamp len(text)``; the body is the task id, and per entry kind, series id
-and text. Scripts make the same (``ring`` in ``lua/commit.lua``), and releases side by side have to read each other's.
+and text. Scripts make the same (``send_bell`` in ``lua/changes.lua``), and releases side by side have to read each other's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from taskcast_redis.codec import LETTERS, MODES, kind_text
 from taskcast_redis.keys import BELL_VERSION, pack, unpack
 
 LARGE_BYTES = 32_768
-"""As in ``lua/commit.lua``: entries larger than this together stay at home."""
+"""As in ``lua/changes.lua``: entries larger than this together stay at home."""
 
 _HEAD, _ENTRY = 8, 7
 

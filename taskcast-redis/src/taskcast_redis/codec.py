@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 from taskcast_core import wire
@@ -99,6 +100,7 @@ def pairs(flat: Sequence[Any]) -> dict[Any, Any]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+@lru_cache(4096)
 def kind_text(type_: str, level: str) -> bytes:
     """A kind as the scripts have it."""
     return b"%b %b" % (level.encode(), pack(type_))
@@ -189,3 +191,19 @@ def view_arguments(view: View) -> list[Argument]:
     levels: list[Argument] = [-1] if view.levels is None else [len(view.levels), *view.levels]
     types: list[Argument] = [-1] if view.types is None else [len(view.types), *map(pack, view.types)]
     return ["1" if view.include_status else "0", *levels, *types]
+
+
+def msgpack(value: Any) -> bytes:
+    """A value as ``cmsgpack.unpack`` reads it: numbers, False, bytes, text, lists, and mappings of numbers."""
+    if value is False:
+        return b"\xc2"
+    if isinstance(value, int):
+        return b"\xd3" + value.to_bytes(8, "big", signed=True)
+    if isinstance(value, str):
+        value = pack(value)
+    if isinstance(value, bytes):
+        return b"\xdb" + len(value).to_bytes(4, "big") + value
+    if isinstance(value, dict):
+        parts = [msgpack(each) for item in value.items() for each in item]
+        return b"\xdf" + len(value).to_bytes(4, "big") + b"".join(parts)
+    return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(msgpack, value))

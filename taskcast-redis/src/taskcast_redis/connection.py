@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,8 +22,10 @@ from taskcast_redis.failures import COMMAND, TROUBLE, is_mistake, kind_of, unava
 from taskcast_redis.health import MOST_LATE, Dependency, was_late
 from taskcast_redis.keys import DEFAULT_SHARDS, Keys
 from taskcast_redis.layout import Layout, agree
+from taskcast_redis.link import unopened
 from taskcast_redis.options import RedisOptions
 from taskcast_redis.packing import packed_quickly
+from taskcast_redis.pipe import Pipe
 from taskcast_redis.scripts import script
 from taskcast_redis.topology import Client, make_client, sentinels_of
 
@@ -65,6 +68,7 @@ class RedisConnection:
         self.has_sharded_bells = False
         self._rung: dict[tuple[str, int, int], None] = {}
         self._room = asyncio.Semaphore(options.max_connections)
+        self._pipe = None if self.is_cluster else self._new_pipe()
         self._anchor = (time.monotonic(), time.time() * 1000)
         self._doubt_ms = float("inf")
         self._beat: asyncio.Task[None] | None = None
@@ -97,6 +101,8 @@ class RedisConnection:
         if self._beat is not None:
             await stop([self._beat])
             self._beat = None
+        if self._pipe is not None:
+            await self._pipe.close()
         if self._owns_client:
             for client in (self.client, *sentinels_of(self.client)):
                 with contextlib.suppress(*TROUBLE):
@@ -129,12 +135,25 @@ class RedisConnection:
         self.health.is_back()
         self._beat = asyncio.get_running_loop().create_task(self._beat_forever())
 
+    def _new_pipe(self) -> Pipe:
+        options = self.options
+        return Pipe(
+            partial(unopened, self.client),
+            connect_timeout_s=options.connect_timeout_ms / 1000,
+            timeout_s=options.command_timeout_ms / 1000,
+        )
+
     # ── What kind of Redis ────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def is_cluster(self) -> bool:
         """Whether keys of different shards may live on different servers."""
         return isinstance(self.client, RedisCluster)
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether calls arrive in the order in which they are sent, also while others are in flight."""
+        return self._pipe is not None and not self.options.wait_replicas
 
     @property
     def bell_command(self) -> str:
@@ -160,7 +179,7 @@ class RedisConnection:
     def groups(self) -> list[list[str]]:
         """The tags of all shards, those together that one call may name."""
         tags = self.keys.tags
-        return [[tag] for tag in tags] if self.is_cluster else [tags]
+        return [[tag] for tag in tags] if self.is_cluster else [list(tags)]
 
     async def _info(self, section: str) -> list[dict[str, Any]]:
         if isinstance(self.client, RedisCluster):
@@ -204,7 +223,9 @@ class RedisConnection:
                 found = await self.client.time(target_nodes=RedisCluster.PRIMARIES)
                 found = next(iter(found.values())) if isinstance(found, dict) else found
             else:
-                found = await self.client.time()
+                [found] = await self._send(self.client, "", [("TIME",)])
+                if isinstance(found, Exception):
+                    raise found
             seconds, micros = found
         after = time.monotonic()
         # The reply was made some time in between, so its time is never ahead of the server's now: what is due by it is
@@ -262,6 +283,8 @@ class RedisConnection:
 
     async def _drop_connections(self) -> None:
         """Sockets that may be dead are not used again; calls that wait on them fail now."""
+        if self._pipe is not None:
+            self._pipe.drop()
         with contextlib.suppress(*TROUBLE):
             if isinstance(self.client, Redis):
                 await self.client.connection_pool.disconnect(inuse_connections=True)
@@ -294,6 +317,12 @@ class RedisConnection:
             raise StoreUnavailable(COMMAND, "replicas")
         return reply
 
+    async def _send(self, client: Client, tag: str, commands: Sequence[Command]) -> list[Any]:
+        """The replies to some commands, what is refused among them."""
+        if self._pipe is None or commands[-1][0] == "WAIT":  # which holds up everything behind it on its connection
+            return await send(client, tag, commands)
+        return await self._pipe.ask(commands)
+
     async def _call(
         self, client: Client, name: str, keys: Sequence[str], arguments: Sequence[Argument], *more: Command
     ) -> Any:
@@ -301,7 +330,7 @@ class RedisConnection:
         chosen = script(name)
         replies: list[Any] = []
         for head in (("EVALSHA", chosen.sha), ("EVAL", chosen.text)):
-            replies = await send(client, keys[0], [(*head, len(keys), *keys, *arguments), *more])
+            replies = await self._send(client, keys[0], [(*head, len(keys), *keys, *arguments), *more])
             if not isinstance(replies[0], driver.NoScriptError):
                 break
         for each in replies:
@@ -322,11 +351,11 @@ class RedisConnection:
 
     async def _look(self, client: Client, calls: Sequence[Call]) -> list[Any]:
         shard = calls[0][1]
-        replies = await send(client, shard, [("EVALSHA", script(name).sha, 1, tag, *a) for name, tag, a in calls])
+        replies = await self._send(client, shard, [("EVALSHA", script(name).sha, 1, tag, *a) for name, tag, a in calls])
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)]
         if unknown:
             named = [calls[n] for n in unknown]
-            again = await send(client, shard, [("EVAL", script(name).text, 1, tag, *a) for name, tag, a in named])
+            again = await self._send(client, shard, [("EVAL", script(name).text, 1, tag, *a) for name, tag, a in named])
             for n, reply in zip(unknown, again, strict=True):
                 replies[n] = reply
         for reply in replies:

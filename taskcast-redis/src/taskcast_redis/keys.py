@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from binascii import crc32
 
-from attrs import frozen
+from attrs import field, frozen
 
 LAYOUT_VERSION = 1
 """Of keys and values; a node refuses to work on another one."""
@@ -40,16 +40,17 @@ class Keys:
 
     prefix: str
     shards: int
+    tags: tuple[str, ...] = field(init=False, eq=False)
+    """The tags of all shards."""
+
+    @tags.default
+    def _all_tags(self) -> tuple[str, ...]:
+        return tuple(self.tag(number) for number in range(self.shards))
 
     @property
     def layout(self) -> str:
         """Where version and number of shards are kept."""
         return layout_key(self.prefix)
-
-    @property
-    def tags(self) -> list[str]:
-        """The tags of all shards."""
-        return [self.tag(number) for number in range(self.shards)]
 
     @property
     def workers(self) -> str:
@@ -66,7 +67,7 @@ class Keys:
 
     def of(self, name: str) -> str:
         """The tag of a task or an idempotency key."""
-        return self.tag(self.shard_of(name))
+        return self.tags[self.shard_of(name)]
 
     def bell(self, channel: str) -> bytes:
         """The pub/sub channel of a task."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,12 +11,10 @@ from attrs import frozen
 from redis.exceptions import ConnectionError as LostConnection
 
 from taskcast_core.backoff import Backoff
-from taskcast_core.stopping import stop
 from taskcast_redis.failures import TROUBLE, kind_of
-from taskcast_redis.health import MOST_LATE, was_late
+from taskcast_redis.health import LATENESS, MOST_LATE
+from taskcast_redis.link import Link, pack_command
 from taskcast_redis.options import RedisOptions
-
-_log = logging.getLogger(__name__)
 
 BATCH = 500
 """Channels per command."""
@@ -67,6 +63,7 @@ class Line:
         self._heard: set[bytes] = set()  # … and answered
         self._changes = asyncio.Event()
         self._acks: dict[bytes, asyncio.Future[None]] = {}
+        self._sign_at, self._late = 0.0, 0
         self.is_up = False
 
     def want(self, channels: Iterable[bytes]) -> None:
@@ -105,19 +102,22 @@ class Line:
                 await asyncio.sleep(wait)
 
     async def _session(self, backoff: Backoff) -> None:
+        ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+        def on_lost(reason: Exception) -> None:
+            ended.set_result(reason)
+            self._changes.set()
+
+        link = Link(lambda reply: self._on_reply(reply, link, backoff), on_lost)
         connection = self._connect()
         try:
             async with asyncio.timeout(self._options.connect_timeout_ms / 1000):
-                await connection.connect()
+                await link.open(connection)
             self._asked, self._heard = set(), set()
-            self._changes.set()
-            sender = asyncio.get_running_loop().create_task(self._send_forever(connection))
-            try:
-                await self._receive_forever(connection, backoff)
-            finally:
-                await stop([sender])
+            await self._tend(link, ended)
         finally:
             self.is_up = False
+            link.abort(LostConnection("the connection was given up"))
             for ack in self._acks.values():
                 if not ack.done():
                     ack.set_result(None)
@@ -125,26 +125,39 @@ class Line:
             with contextlib.suppress(*TROUBLE):
                 await connection.disconnect(nowait=True)
 
-    async def _send_forever(self, connection: Any) -> None:
-        """Subscribe and unsubscribe in batches; ask for a sign of life once per heartbeat."""
-        loop, beat_s = asyncio.get_running_loop(), self._options.heartbeat_ms / 1000
-        next_beat = loop.time()
-        try:
-            while True:
-                self._changes.clear()
-                await self._ask(connection, self._words.unsubscribe, self._asked - self._wanted)
-                await self._ask(connection, self._words.subscribe, self._wanted - self._asked)
-                if loop.time() >= next_beat:
-                    await connection.send_command("PING", check_health=False)
-                    next_beat = loop.time() + beat_s
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(next_beat):
-                        await self._changes.wait()
-        except (*TROUBLE, AttributeError) as error:  # the latter where the receiver has just closed the driver's socket
-            _log.debug("the pub/sub connection cannot be written to: %s", error)
-            await connection.disconnect(nowait=True)  # the receiver finds out
+    async def _tend(self, link: Link, ended: asyncio.Future[Exception]) -> None:
+        """Subscribe and unsubscribe in batches; ask for a sign of life once per heartbeat, and see that there is one.
 
-    async def _ask(self, connection: Any, command: str, channels: set[bytes]) -> None:
+        Raises:
+            TimeoutError: none for two heartbeats. What the link was lost of.
+        """
+        loop, beat_s = asyncio.get_running_loop(), self._options.heartbeat_ms / 1000
+        next_beat = self._sign_at = loop.time()
+        while not ended.done():
+            self._changes.clear()
+            self._ask(link, self._words.unsubscribe, self._asked - self._wanted)
+            self._ask(link, self._words.subscribe, self._wanted - self._asked)
+            if loop.time() >= next_beat:
+                link.write(pack_command(("PING",)))
+                next_beat = loop.time() + beat_s
+            until = min(next_beat, self._sign_at + 2 * beat_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._changes.wait()
+            self._check_silence(until, 2 * beat_s)
+        raise ended.result()
+
+    def _check_silence(self, until: float, silence_s: float) -> None:
+        """``until``: when this was meant to be looked at; much later, this process was busy, and it says nothing."""
+        now = asyncio.get_running_loop().time()
+        if now < self._sign_at + silence_s:
+            return
+        if self._late == MOST_LATE or now - until < (LATENESS - 1) * silence_s:
+            raise TimeoutError("no sign of life for two heartbeats")
+        self._late += 1
+        self._sign_at = now
+
+    def _ask(self, link: Link, command: str, channels: set[bytes]) -> None:
         names = sorted(channels)  # those of one shard side by side: a Cluster takes one slot per command
         for start, end in _portions(names, by_slot=self._words is SHARDED_WORDS):
             some = names[start:end]
@@ -153,43 +166,28 @@ class Line:
             else:
                 self._asked.difference_update(some)
                 self._heard.difference_update(some)
-            await connection.send_command(command, *some, check_health=False)
+            link.write(pack_command((command, *some)))
 
-    async def _receive_forever(self, connection: Any, backoff: Backoff) -> None:
+    def _on_reply(self, reply: Any, link: Link, backoff: Backoff) -> None:
         words = self._words
-        while True:
-            reply = await self._next_reply(connection)
-            what = reply[0] if isinstance(reply, list) else reply
-            if what == words.message:
-                self._reports.on_message(reply[1], reply[2])
-            elif what == words.subscribed:
-                self._heard.add(reply[1])
-                if (ack := self._acks.pop(reply[1], None)) is not None and not ack.done():
-                    ack.set_result(None)
-            elif what == words.unsubscribed:
-                if reply[1] in self._asked and reply[1] in self._heard:
-                    raise LostConnection("the channel's slot has moved to another node")
-            elif what in (b"pong", b"PONG") and not self.is_up:
-                # Sent behind the first subscriptions, so these are in force.
-                self.is_up = True
-                backoff.reset()
-                self._reports.on_up()
-
-    async def _next_reply(self, connection: Any) -> Any:
-        """What comes next.
-
-        Raises:
-            TimeoutError: no sign of life for two heartbeats.
-        """
-        silence_s = 2 * self._options.heartbeat_ms / 1000
-        for _ in range(MOST_LATE):
-            began = time.monotonic()
-            reply = await connection.read_response(timeout=silence_s)
-            if reply is not None:
-                return reply
-            if not was_late(began, silence_s):
-                break
-        raise TimeoutError("no sign of life for two heartbeats")
+        self._sign_at, self._late = asyncio.get_running_loop().time(), 0
+        what = reply[0] if isinstance(reply, list) else reply
+        if what == words.message:
+            self._reports.on_message(reply[1], reply[2])
+        elif what == words.subscribed:
+            self._heard.add(reply[1])
+            if (ack := self._acks.pop(reply[1], None)) is not None and not ack.done():
+                ack.set_result(None)
+        elif what == words.unsubscribed:
+            if reply[1] in self._asked and reply[1] in self._heard:
+                link.abort(LostConnection("the channel's slot has moved to another node"))
+        elif isinstance(what, Exception):
+            link.abort(what)
+        elif what in (b"pong", b"PONG") and not self.is_up:
+            # Sent behind the first subscriptions, so these are in force.
+            self.is_up = True
+            backoff.reset()
+            self._reports.on_up()
 
 
 def _portions(names: list[bytes], *, by_slot: bool) -> list[tuple[int, int]]:

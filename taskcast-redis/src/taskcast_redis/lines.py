@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
-
-from redis.asyncio import RedisCluster
 
 from taskcast_core.stopping import stop
 from taskcast_redis.connection import RedisConnection
 from taskcast_redis.failures import TROUBLE
 from taskcast_redis.health import Dependency
 from taskcast_redis.line import PLAIN_WORDS, SHARDED_WORDS, Line, Reports, tag_of
+from taskcast_redis.link import unopened
 
 ANYWHERE = ""
 """The name of the only line, where any node hears all."""
@@ -125,7 +123,7 @@ class Lines:
         is_sharded = self._connection.has_sharded_bells
         words = SHARDED_WORDS if is_sharded else PLAIN_WORDS
         reports = Reports(self._on_message, self._on_up, self._on_down)
-        return Line(self._connection.options, words, partial(_connection_to, self._connection.client, name), reports)
+        return Line(self._connection.options, words, partial(unopened, self._connection.client, name), reports)
 
     # ── What lines report ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -142,15 +140,3 @@ class Lines:
     def _on_down(self, kind: str, next_retry_s: float) -> None:
         self.health.is_away(kind, next_retry_s=next_retry_s)
         self._trouble.set()
-
-
-def _connection_to(client: Any, name: str) -> Any:
-    """A connection of the driver's, which nobody else uses; to the node of this name, or to any."""
-    if isinstance(client, RedisCluster):
-        nodes: Any = client
-        node = nodes.get_node(node_name=name) if name else random.choice(nodes.get_primaries())
-        if node is None:
-            raise ConnectionResetError("the node has left the Cluster")
-        return node.connection_class(**(node.connection_kwargs | {"protocol": 2}))
-    pool = client.connection_pool
-    return pool.connection_class(**(pool.connection_kwargs | {"protocol": 2}))

@@ -15,7 +15,7 @@ _WORKERS = ("base", "workers")
 _WHOLE = ("base", "indexes", "lanes", "positions", "series", "tickets")
 
 _PIECES: dict[str, tuple[str, ...]] = {
-    "commit": ("base", "indexes", "lanes", "positions", "series"),
+    "commit": ("base", "indexes", "lanes", "positions", "series", "changes"),
     "create": _WHOLE,
     "load": _WHOLE,
     "open": _WHOLE,

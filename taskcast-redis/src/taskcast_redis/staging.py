@@ -13,7 +13,7 @@ from taskcast_core import wire
 from taskcast_core.contracts.task_log import LogCopy, SeriesCopy
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.machine import Kind
-from taskcast_redis.codec import LETTERS, kind_text, record_fields, segments_text
+from taskcast_redis.codec import LETTERS, kind_text, msgpack, record_fields, segments_text
 from taskcast_redis.connection import Argument, RedisConnection
 from taskcast_redis.keys import pack
 
@@ -239,19 +239,3 @@ async def _send(commands: Sequence[Sequence[Argument]], client: Any) -> None:
 
 def _packed(counts: Counts) -> bytes:
     return msgpack(counts)
-
-
-def msgpack(value: Any) -> bytes:
-    """A value as ``cmsgpack.unpack`` reads it: numbers, False, bytes, text, lists, and mappings of numbers."""
-    if value is False:
-        return b"\xc2"
-    if isinstance(value, int):
-        return b"\xd3" + value.to_bytes(8, "big", signed=True)
-    if isinstance(value, str):
-        value = pack(value)
-    if isinstance(value, bytes):
-        return b"\xdb" + len(value).to_bytes(4, "big") + value
-    if isinstance(value, dict):
-        parts = [msgpack(each) for item in value.items() for each in item]
-        return b"\xdf" + len(value).to_bytes(4, "big") + b"".join(parts)
-    return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(msgpack, value))
