@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
+from taskcast_server.cli.flags import NodeOption, OutputOption, UrlOption
 from taskcast_server.cli.output import OutputFormat, tell, tell_json
+from taskcast_server.cli.remote import Remote, with_remote
 from taskcast_server.cli.targets import Target, choose, shown_url
 
 if TYPE_CHECKING:
@@ -40,27 +41,20 @@ def ping(
         raise typer.Exit(1)
 
 
-def doctor(
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
-) -> None:
+@with_remote
+def doctor(remote: Remote) -> None:
     """Ask the server how it and what it stands on are, and how streams come through; exits with 1 only if it cannot be
     reached.
     """
     from taskcast_server.cli.http import ApiError, Unreachable
 
-    target = choose(node, url, token)
+    target = remote.target()
     try:
         health, findings = asyncio.run(_examine(target))
     except (ApiError, Unreachable) as error:
-        if output is OutputFormat.JSON:
-            tell_json({"ok": False, "url": _shown(target), "error": str(error)})
-        else:
-            tell(f"Server:    FAIL  {error}")
+        remote.tell({"ok": False, "url": _shown(target), "error": str(error)}, f"Server:    FAIL  {error}")
         raise typer.Exit(1) from error
-    if output is OutputFormat.JSON:
+    if remote.is_json:
         found = [each.shown() for each in findings]
         tell_json({"url": _shown(target), "hasToken": target.token is not None, **health, "findings": found})
         return
@@ -71,7 +65,7 @@ def doctor(
         tell(f"{label:<11}{_adapter(adapters.get(name))}")
     for finding in findings:
         tell(f"{finding.name + ':':<11}{finding.word}  {finding.text}")
-    if output is OutputFormat.VERBOSE:
+    if remote.output is OutputFormat.VERBOSE:
         for name, value in health.items():
             if name not in ("auth", "adapters", "uptime"):
                 tell(f"{name + ':':<11}{value}")

@@ -9,18 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
 from taskcast_server.cli.output import (
     CliError,
-    OutputFormat,
     compact_json,
     local_time,
     printable,
     remark,
-    tell,
-    tell_json,
 )
-from taskcast_server.cli.targets import choose
+from taskcast_server.cli.remote import Remote, with_remote
 
 TypesOption = Annotated[
     str | None, typer.Option("--types", help="Only these types, separated by commas; `llm.*` for a family.")
@@ -32,31 +28,29 @@ _EXIT_STATUS = {"completed": 0}
 _EXIT_NOT_COMPLETED = 1
 
 
+@with_remote
 def logs(
+    remote: Remote,
     task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task.", show_default=False)],
     types: TypesOption = None,
     levels: LevelsOption = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 1 if the task ends otherwise than completed.")
     ] = False,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Show a task's events, from the first on, until the task ends."""
     from taskcast_server.cli.follow import DONE, follow
-    from taskcast_server.cli.http import Api, task_path
+    from taskcast_server.cli.http import task_path
 
     async def read() -> str | None:
-        async with Api(choose(node, url, token)) as api:
+        async with remote.api() as api:
             path = task_path(task_id, "events")
             async with aclosing(follow(api, path, _filter(types, levels), on_cut=_tell_cut)) as frames:
                 async for frame in frames:
                     value = _parsed(frame.data)
                     if frame.event == DONE:
-                        return _tell_end(value, output)
-                    _tell_event(value, output)
+                        return _tell_end(remote, value)
+                    _tell_event(remote, value)
         return None
 
     reason = asyncio.run(read())
@@ -64,24 +58,21 @@ def logs(
         raise typer.Exit(_EXIT_STATUS.get(reason or "", _EXIT_NOT_COMPLETED))
 
 
+@with_remote
 def tail(
+    remote: Remote,
     types: TypesOption = None,
     levels: LevelsOption = None,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Show the events of all tasks that are created from now on."""
     from taskcast_server.cli.follow import follow
-    from taskcast_server.cli.http import Api
 
     async def read() -> None:
-        async with Api(choose(node, url, token)) as api:
+        async with remote.api() as api:
             stream = follow(api, "/events", _filter(types, levels), has_cursor=False, on_cut=_tell_cut)
             async with aclosing(stream) as frames:
                 async for frame in frames:
-                    _tell_event(_parsed(frame.data), output, with_task=True)
+                    _tell_event(remote, _parsed(frame.data), with_task=True)
 
     asyncio.run(read())
 
@@ -108,19 +99,13 @@ def _parsed(data: str) -> dict[str, Any]:
     return value
 
 
-def _tell_event(event: dict[str, Any], output: OutputFormat, *, with_task: bool = False) -> None:
-    if output is OutputFormat.JSON:
-        tell_json(event)
-    else:
-        tell(event_line(event, with_task=with_task))
+def _tell_event(remote: Remote, event: dict[str, Any], *, with_task: bool = False) -> None:
+    remote.tell(event, event_line(event, with_task=with_task))
 
 
-def _tell_end(value: dict[str, Any], output: OutputFormat) -> str:
+def _tell_end(remote: Remote, value: dict[str, Any]) -> str:
     reason = str(value.get("reason", ""))
-    if output is OutputFormat.JSON:
-        tell_json({"done": True, "reason": reason})
-    else:
-        tell(f"[{_now()}] [DONE] {printable(reason)}")
+    remote.tell({"done": True, "reason": reason}, f"[{_now()}] [DONE] {printable(reason)}")
     return reason
 
 

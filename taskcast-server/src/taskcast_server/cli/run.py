@@ -12,16 +12,17 @@ from typing import Annotated
 
 import typer
 
-from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
-from taskcast_server.cli.output import CliError, OutputFormat, remark
-from taskcast_server.cli.targets import choose
+from taskcast_server.cli.output import CliError, remark
+from taskcast_server.cli.remote import Remote, with_remote
 
 CONTEXT = {"allow_interspersed_args": False}
 FAILED = 125
 """The exit status when the task cannot even be made; as timeout(1) and others do it."""
 
 
+@with_remote
 def run(
+    remote: Remote,
     command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The program, with its arguments.")],
     type: Annotated[str, typer.Option(help="Type of the task.")] = "process",
     task_id: Annotated[str | None, typer.Option("--id", help="Id of the task; the server makes one otherwise.")] = None,
@@ -30,10 +31,6 @@ def run(
     grace: Annotated[float, typer.Option(min=0, help="Seconds between SIGTERM and SIGKILL.")] = 10.0,
     patience: Annotated[float, typer.Option(min=0, help="Seconds that the server may be away.")] = 300.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the program's output.")] = False,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Run a program as a task: its lines become events, its exit status the task's end.
 
@@ -50,10 +47,10 @@ def run(
         grace_s=grace,
         patience_s=patience,
         is_quiet=quiet,
-        as_json=output is OutputFormat.JSON,
+        as_json=remote.is_json,
     )
     try:
-        status = asyncio.run(run_job(choose(node, url, token), job))
+        status = asyncio.run(run_job(remote.target(), job))
     except CliError as error:
         remark(str(error))
         status = FAILED

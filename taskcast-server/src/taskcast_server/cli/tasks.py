@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskcast_server.cli.calling import call
-from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
 from taskcast_server.cli.output import (
     CliError,
-    OutputFormat,
     coloured_status,
     compact_json,
     local_time,
@@ -21,7 +18,10 @@ from taskcast_server.cli.output import (
     tell,
     tell_json,
 )
-from taskcast_server.cli.targets import choose
+from taskcast_server.cli.remote import Remote, with_remote
+
+if TYPE_CHECKING:
+    from taskcast_server.cli.http import Api
 
 app = typer.Typer(name="tasks", help="Look at tasks and change them.", no_args_is_help=True)
 
@@ -32,21 +32,19 @@ _PAGE = 1000
 
 
 @app.command("list")
+@with_remote
 def list_tasks(
+    remote: Remote,
     status: Annotated[str | None, typer.Option(help="Only these statuses, separated by commas.")] = None,
     type: Annotated[str | None, typer.Option(help="Only this type, or types like `llm.*`.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Show no more than so many.")] = 20,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """List tasks, the newest first."""
     given = {"status": status, "type": type, "limit": str(limit)}
     params = {name: value for name, value in given.items() if value}
-    reply = call(node, url, token, "GET", "/tasks", params=params)
+    reply = remote.call("GET", "/tasks", params=params)
     tasks = reply["tasks"][:limit]
-    if output is OutputFormat.JSON:
+    if remote.is_json:
         tell_json({"tasks": tasks})
         return
     if not tasks:
@@ -60,18 +58,13 @@ def list_tasks(
 
 
 @app.command()
-def inspect(
-    task_id: TaskId,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
-) -> None:
+@with_remote
+def inspect(remote: Remote, task_id: TaskId) -> None:
     """Show a task and its last events."""
-    from taskcast_server.cli.http import Api, task_path
+    from taskcast_server.cli.http import task_path
 
     async def fetch() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        async with Api(choose(node, url, token)) as api:
+        async with remote.api() as api:
             task = await api.request("GET", task_path(task_id))
             return task, await _last_events(api)
 
@@ -87,7 +80,7 @@ def inspect(
             params["since.id"] = page[-1]["id"]
 
     task, events = asyncio.run(fetch())
-    if output is OutputFormat.JSON:
+    if remote.is_json:
         tell_json({"task": task, "events": events})
         return
     for line in _described(task):
@@ -99,7 +92,9 @@ def inspect(
 
 
 @app.command()
+@with_remote
 def create(
+    remote: Remote,
     type: Annotated[str | None, typer.Option(help="Type of the task.")] = None,
     task_id: Annotated[str | None, typer.Option("--id", help="Id of the task; the server makes one otherwise.")] = None,
     params: Annotated[str | None, typer.Option(help="Parameters, a JSON object.")] = None,
@@ -107,10 +102,6 @@ def create(
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
     ttl: Annotated[int | None, typer.Option(min=1, help="Seconds after which the task times out.")] = None,
     priority: Annotated[str | None, typer.Option(help="low, normal, high or critical.")] = None,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Create a task; prints its id."""
     given = {
@@ -118,47 +109,28 @@ def create(
         "metadata": _json_object("--metadata", metadata), "tags": tag or None, "ttl": ttl, "priority": priority,
     }  # fmt: skip
     body = {name: value for name, value in given.items() if value is not None}
-    task = call(node, url, token, "POST", "/tasks", body)
-    if output is OutputFormat.JSON:
-        tell_json(task)
-    else:
-        tell(task["id"])
+    task = remote.call("POST", "/tasks", body)
+    remote.tell(task, task["id"])
 
 
 @app.command()
-def cancel(
-    task_id: TaskId,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
-) -> None:
+@with_remote
+def cancel(remote: Remote, task_id: TaskId) -> None:
     """Cancel a task that has not ended."""
     from taskcast_server.cli.http import task_path
 
-    task = call(node, url, token, "PATCH", task_path(task_id, "status"), {"status": "cancelled"})
-    if output is OutputFormat.JSON:
-        tell_json(task)
-    else:
-        tell(f"Cancelled {task_id}")
+    task = remote.call("PATCH", task_path(task_id, "status"), {"status": "cancelled"})
+    remote.tell(task, f"Cancelled {task_id}")
 
 
 @app.command()
-def delete(
-    task_id: TaskId,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
-) -> None:
+@with_remote
+def delete(remote: Remote, task_id: TaskId) -> None:
     """Delete a task and its events."""
     from taskcast_server.cli.http import task_path
 
-    call(node, url, token, "DELETE", task_path(task_id))
-    if output is OutputFormat.JSON:
-        tell_json({"ok": True, "taskId": task_id})
-    else:
-        tell(f"Deleted {task_id}")
+    remote.call("DELETE", task_path(task_id))
+    remote.tell({"ok": True, "taskId": task_id}, f"Deleted {task_id}")
 
 
 def _json_object(flag: str, text: str | None) -> dict[str, Any] | None:

@@ -8,34 +8,31 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated
 
 import typer
 
-from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
-from taskcast_server.cli.output import CliError, OutputFormat, remark, tell, tell_json
-from taskcast_server.cli.targets import choose
+from taskcast_server.cli.output import CliError, remark, tell, tell_json
+from taskcast_server.cli.remote import Remote, with_remote
 
 _PART = 64 << 10
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["{}\[\]]', re.DOTALL)
 
 
+@with_remote
 def export_archives(
+    remote: Remote,
     task_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of the tasks.", show_default=False)],
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Write here instead of to standard output.")] = None,
     secrets: Annotated[bool, typer.Option("--secrets", help="With webhook secrets; needs task:manage.")] = False,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Write tasks with their whole history, one JSON document per line."""
-    from taskcast_server.cli.http import Api, task_path
+    from taskcast_server.cli.http import task_path
 
     params = {"secrets": "include"} if secrets else None
 
     async def fetch(target: IO[bytes]) -> None:
-        async with Api(choose(node, url, token)) as api:
+        async with remote.api() as api:
             for each in task_ids:
                 async with aclosing(api.download(task_path(each, "archive"), params)) as parts:
                     async for part in parts:
@@ -48,33 +45,26 @@ def export_archives(
         return
     with _written(file, is_secret=secrets) as target:
         asyncio.run(fetch(target))
-    if output is OutputFormat.JSON:
-        tell_json({"ok": True, "file": str(file), "tasks": len(task_ids)})
-    else:
-        tell(f"Exported {len(task_ids)} task(s) to {file}")
+    remote.tell({"ok": True, "file": str(file), "tasks": len(task_ids)}, f"Exported {len(task_ids)} task(s) to {file}")
 
 
+@with_remote
 def import_archives(
+    remote: Remote,
     file: Annotated[Path, typer.Argument(help="What `taskcast export` has written; `-` is standard input.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace tasks that are there.")] = False,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Read tasks into the server, each whole or not at all; stops at the first that it refuses."""
     if str(file) == "-":
-        asyncio.run(_send(Documents(sys.stdin.buffer), choose(node, url, token), output, overwrite=overwrite))
+        asyncio.run(_send(remote, Documents(sys.stdin.buffer), overwrite=overwrite))
     else:
         with file.open("rb") as source:
-            asyncio.run(_send(Documents(source), choose(node, url, token), output, overwrite=overwrite))
+            asyncio.run(_send(remote, Documents(source), overwrite=overwrite))
 
 
-async def _send(documents: Documents, target: Any, output: OutputFormat, *, overwrite: bool) -> None:
-    from taskcast_server.cli.http import Api
-
+async def _send(remote: Remote, documents: Documents, *, overwrite: bool) -> None:
     done = 0
-    async with Api(target) as api:
+    async with remote.api() as api:
         while documents.has_more():
             try:
                 result = await api.upload("/tasks/import", _request(documents.next(), overwrite=overwrite))
@@ -82,7 +72,7 @@ async def _send(documents: Documents, target: Any, output: OutputFormat, *, over
                 remark(f"{done} task(s) were imported before")
                 raise
             done += 1
-            if output is OutputFormat.JSON:
+            if remote.is_json:
                 tell_json(result)
             else:
                 replaced = ", replaced the one that was there" if result.get("overwritten") else ""

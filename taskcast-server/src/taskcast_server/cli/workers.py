@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from taskcast_server.cli.calling import call
-from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
-from taskcast_server.cli.output import OutputFormat, compact_json, fitted, local_time, printable, tell, tell_json
+from taskcast_server.cli.output import compact_json, fitted, local_time, printable, tell, tell_json
+from taskcast_server.cli.remote import Remote, with_remote
 
 app = typer.Typer(name="workers", help="Look at workers, and send them home.", no_args_is_help=True)
 
@@ -16,15 +15,11 @@ WorkerId = Annotated[str, typer.Argument(metavar="ID", help="Id of the worker.",
 
 
 @app.command("list")
-def list_workers(
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
-) -> None:
+@with_remote
+def list_workers(remote: Remote) -> None:
     """List the workers that are registered."""
-    workers = call(node, url, token, "GET", "/workers")["workers"]
-    if output is OutputFormat.JSON:
+    workers = remote.call("GET", "/workers")["workers"]
+    if remote.is_json:
         tell_json({"workers": workers})
     elif not workers:
         tell("No workers found.")
@@ -35,18 +30,13 @@ def list_workers(
 
 
 @app.command()
-def inspect(
-    worker_id: WorkerId,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
-) -> None:
+@with_remote
+def inspect(remote: Remote, worker_id: WorkerId) -> None:
     """Show one worker."""
     from taskcast_server.cli.http import worker_path
 
-    worker = call(node, url, token, "GET", worker_path(worker_id))
-    if output is OutputFormat.JSON:
+    worker = remote.call("GET", worker_path(worker_id))
+    if remote.is_json:
         tell_json(worker)
         return
     for name, value in worker.items():
@@ -55,61 +45,41 @@ def inspect(
 
 
 @app.command()
-def drain(
-    worker_id: WorkerId,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
-) -> None:
+@with_remote
+def drain(remote: Remote, worker_id: WorkerId) -> None:
     """Give a worker nothing new; it keeps what it has."""
-    _set_status("draining", "Draining", worker_id, node, url, token, output)
+    _set_status(remote, worker_id, "draining", "Draining")
 
 
 @app.command()
-def resume(
-    worker_id: WorkerId,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
-) -> None:
+@with_remote
+def resume(remote: Remote, worker_id: WorkerId) -> None:
     """Let a draining worker take tasks again."""
-    _set_status("idle", "Resumed", worker_id, node, url, token, output)
+    _set_status(remote, worker_id, "idle", "Resumed")
 
 
 @app.command()
-def remove(
-    worker_id: WorkerId,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
-) -> None:
+@with_remote
+def remove(remote: Remote, worker_id: WorkerId) -> None:
     """Forget a worker; its tasks are dealt with by their disconnect policy."""
     from taskcast_server.cli.http import worker_path
 
-    call(node, url, token, "DELETE", worker_path(worker_id))
-    if output is OutputFormat.JSON:
-        tell_json({"ok": True, "workerId": worker_id})
-    else:
-        tell(f"Removed {printable(worker_id)}")
+    remote.call("DELETE", worker_path(worker_id))
+    remote.tell({"ok": True, "workerId": worker_id}, f"Removed {printable(worker_id)}")
 
 
 @app.command()
+@with_remote
 def events(
+    remote: Remote,
     worker_id: WorkerId,
     limit: Annotated[int, typer.Option(min=1, help="Show no more than so many.")] = 20,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Show a worker's audit log, the newest first; a long-term store keeps it."""
     from taskcast_server.cli.http import worker_path
 
-    found = call(node, url, token, "GET", worker_path(worker_id, "events"), params={"limit": str(limit)})
-    if output is OutputFormat.JSON:
+    found = remote.call("GET", worker_path(worker_id, "events"), params={"limit": str(limit)})
+    if remote.is_json:
         tell_json({"events": found})
         return
     if not found:
@@ -131,19 +101,8 @@ def _row(worker: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _set_status(
-    status: str,
-    done: str,
-    worker_id: str,
-    node: str | None,
-    url: str | None,
-    token: str | None,
-    output: OutputFormat,
-) -> None:
+def _set_status(remote: Remote, worker_id: str, status: str, done: str) -> None:
     from taskcast_server.cli.http import worker_path
 
-    worker = call(node, url, token, "PATCH", worker_path(worker_id, "status"), {"status": status})
-    if output is OutputFormat.JSON:
-        tell_json(worker)
-    else:
-        tell(f"{done} {printable(worker_id)}")
+    worker = remote.call("PATCH", worker_path(worker_id, "status"), {"status": status})
+    remote.tell(worker, f"{done} {printable(worker_id)}")
