@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -38,8 +38,11 @@ class Connection(Protocol):
     def resume_reading(self) -> None:
         """There is room for more of the request."""
 
-    def began(self, exchange: Exchange, status: int) -> None:
-        """The reply is about to be sent."""
+    def forget_headers(self) -> None:
+        """Nobody will look at the request's headers any more."""
+
+    def began(self, status: int) -> None:
+        """A reply is about to be sent."""
 
     def ended(self) -> None:
         """The reply has been sent."""
@@ -48,20 +51,23 @@ class Connection(Protocol):
 class Exchange:
     """A request on a connection of `DirectProtocol`, and its reply.
 
+    The request's scope leads to it, so it does not keep the scope: a cycle would be left behind by every request.
+
     Attributes:
-        scope: the request as ASGI describes it. keep_alive: the connection may be used again behind this.
-        is_answered: the reply is complete. is_lost: the client has left.
+        keep_alive: the connection may be used again behind this. is_answered: the reply is complete.
+        is_lost: the client has left.
     """
 
     __slots__ = (
-        "_connection", "_expects_continue", "_has_started", "_head", "_is_chunked", "_is_read", "_is_whole", "_left",
-        "_news", "_parts", "is_answered", "is_lost", "keep_alive", "scope",
+        "_connection", "_expects_continue", "_has_started", "_head", "_is_chunked", "_is_head", "_is_old", "_is_read",
+        "_is_whole", "_left", "_news", "_parts", "is_answered", "is_lost", "keep_alive",
     )  # fmt: skip
 
     def __init__(
-        self, connection: Connection, scope: dict[str, Any], *, keep_alive: bool, expects_continue: bool
+        self, connection: Connection, method: str, version: str, *, keep_alive: bool, expects_continue: bool
     ) -> None:
-        self._connection, self.scope = connection, scope
+        self._connection = connection
+        self._is_head, self._is_old = method == "HEAD", version != "1.1"
         self.keep_alive, self._expects_continue = keep_alive, expects_continue
         self.is_answered = self.is_lost = False
         self._parts: list[bytes] = []  # of the body, not yet read
@@ -119,10 +125,10 @@ class Exchange:
 
     # ── The reply, as ASGI has it ──────────────────────────────────────────────────────────────────────────────────
 
-    async def run(self, app: Callable[..., Any]) -> None:
+    async def run(self, app: Callable[..., Any], scope: Mapping[str, Any]) -> None:
         """Have the application answer; whatever it does, the client is not left without an end."""
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except BaseException as error:  # noqa: BLE001 - a task of the server's own, and there is nobody else to tell
             _log.error("Exception in ASGI application\n", exc_info=error)
         if self.is_answered or self.is_lost:
@@ -159,13 +165,13 @@ class Exchange:
         given = {name.lower(): value for name, value in headers}
         if b"close" in given.get(b"connection", b"").lower():
             self.keep_alive = False
-        has_body = status >= 200 and status not in _WITHOUT_BODY and self.scope["method"] != "HEAD"
+        has_body = status >= 200 and status not in _WITHOUT_BODY and not self._is_head
         extra: tuple[Header, ...] = ()
         if not has_body:
             self._left = 0
         elif b"content-length" in given:
             self._left = int(given[b"content-length"])
-        elif self.scope["http_version"] == "1.1":
+        elif not self._is_old:
             self._is_chunked = True
             if b"transfer-encoding" not in given:
                 extra = ((b"transfer-encoding", b"chunked"),)
@@ -181,7 +187,7 @@ class Exchange:
             raise RuntimeError("a header holds a line break")
         self._has_started = True
         self._expects_continue = False
-        self._connection.began(self, status)
+        self._connection.began(status)
         last = b"\r\n" if self.keep_alive or b"connection: close\r\n" in fields else b"connection: close\r\n\r\n"
         first = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         return b"".join((first, self._connection.standing_headers, fields, last))
@@ -191,7 +197,7 @@ class Exchange:
         if self._is_chunked:
             framed = in_chunks(body) if body else b""
             self._write(head + framed + (b"0\r\n\r\n" if is_last else b""))
-        elif self.scope["method"] == "HEAD":
+        elif self._is_head:
             self._write(head)
         else:
             if self._left is not None:
@@ -231,7 +237,7 @@ class Exchange:
 
     def forget_request(self) -> None:
         """Nobody will ask for the rest of the request: keep nothing for that."""
-        self.scope["headers"] = ()
+        self._connection.forget_headers()
 
     def push(self, framed: bytes) -> bool:
         """Send a part of a body, framed by `in_chunks`; False if that has to wait, which is what ``send`` does.
@@ -250,7 +256,7 @@ class Exchange:
         if self._has_started or self._connection.is_full or self.is_lost:
             return False
         head = self._head_of(status, headers)
-        self._connection.transport.write(head if self.scope["method"] == "HEAD" else head + body)
+        self._connection.transport.write(head if self._is_head else head + body)
         self._end()
         return True
 

@@ -29,7 +29,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""
-        self._waiting: list[tuple[Exchange, Any]] = []  # requests that were sent ahead of their turn
+        self._waiting: list[tuple[Exchange, Any, dict[str, Any]]] = []  # requests that were sent ahead of their turn
         self.leaving: list[Callable[[], None]] = []
         self._exchange: Exchange | None = None
         self._idle_since: float | None = None
@@ -42,7 +42,7 @@ class DirectProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         if self._exchange is not None:
             self._exchange.lose()
-        for waiting, _ in self._waiting:
+        for waiting, *_ in self._waiting:
             waiting.lose()
         self.flow.resume_writing()
         if self.timeout_keep_alive_task is not None:
@@ -114,16 +114,16 @@ class DirectProtocol(HttpToolsProtocol):
         scope["raw_path"] = self.root_path.encode("ascii") + raw_path if self.root_path else raw_path
         scope["query_string"] = query
         exchange = Exchange(
-            self, scope,
+            self, scope["method"], version,
             keep_alive=version != "1.0" and parser.should_keep_alive(), expects_continue=self.expect_100_continue,
         )  # fmt: skip
         scope["extensions"] = {EXTENSION: exchange}
         before = self._exchange
         if before is None or before.is_answered:
-            self._start(exchange, self._app())
+            self._start(exchange, self._app(), scope)
         else:
             self.flow.pause_reading()
-            self._waiting.append((exchange, self._app()))
+            self._waiting.append((exchange, self._app(), scope))
         self._newest = exchange
 
     def _app(self) -> Any:
@@ -133,9 +133,9 @@ class DirectProtocol(HttpToolsProtocol):
         self.logger.warning("Exceeded concurrency limit.")
         return service_unavailable
 
-    def _start(self, exchange: Exchange, app: Any) -> None:
-        self._exchange = exchange
-        task = self.loop.create_task(exchange.run(app))
+    def _start(self, exchange: Exchange, app: Any, scope: dict[str, Any]) -> None:
+        self._exchange, self._asked = exchange, scope
+        task = self.loop.create_task(exchange.run(app, scope))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -172,10 +172,14 @@ class DirectProtocol(HttpToolsProtocol):
         """See Connection."""
         self.flow.resume_reading()
 
-    def began(self, exchange: Exchange, status: int) -> None:
+    def forget_headers(self) -> None:
+        """See Connection."""
+        self._asked["headers"].clear()
+
+    def began(self, status: int) -> None:
         """See Connection."""
         if self.access_log:
-            scope: Any = exchange.scope
+            scope: Any = self._asked
             client, target = get_client_addr(scope), get_path_with_query_string(scope)
             values = client, scope["method"], target, scope["http_version"], status
             self.access_logger.info('%s - "%s %s HTTP/%s" %d', *values)
