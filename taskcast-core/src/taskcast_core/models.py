@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
+from taskcast_core.values import value
+
 TaskStatus = Literal[
     "pending", "assigned", "running", "paused", "blocked", "completed", "failed", "timeout", "cancelled"
 ]
@@ -284,7 +286,7 @@ class TransitionInput:
 # ── Events ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@frozen
+@value
 class EventDraft:
     """An event as its publisher wrote it; the commit adds id, index and timestamp."""
 
@@ -296,7 +298,7 @@ class EventDraft:
     series_acc_field: str | None = None
 
 
-@frozen
+@value
 class Event:
     """One message of a task's log (wire spec, events section 1).
 

@@ -12,12 +12,17 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl, service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from taskcast_server.direct import EXTENSION
 from taskcast_server.exchange import Exchange, Header, as_sent
+
+_NOTHING: dict[str, Any] = {}
+_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
+_NOTED = _FORWARDED | {b"expect"}
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -82,7 +87,17 @@ class DirectProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._idle_since = None
-        self._is_upgrade = False
+        self._is_upgrade = self._is_forwarded = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of the request's headers."""
+        name = name.lower()
+        if name in _NOTED:
+            if name in _FORWARDED:
+                self._is_forwarded = True
+            elif value.lower() == b"100-continue":
+                self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """It is known what is asked for: the application may begin."""
@@ -129,7 +144,8 @@ class DirectProtocol(HttpToolsProtocol):
     def _app(self) -> Any:
         limit = self.limit_concurrency
         if limit is None or (len(self.connections) < limit and len(self.tasks) < limit):
-            return self.app
+            app: Any = self.app
+            return app.app if isinstance(app, ProxyHeadersMiddleware) and not self._is_forwarded else app
         self.logger.warning("Exceeded concurrency limit.")
         return service_unavailable
 
@@ -172,9 +188,13 @@ class DirectProtocol(HttpToolsProtocol):
         """See Connection."""
         self.flow.resume_reading()
 
-    def forget_headers(self) -> None:
+    def forget_request(self) -> None:
         """See Connection."""
-        self._asked["headers"].clear()
+        asked, self._asked = self._asked, _NOTHING
+        if self.scope is asked:  # else the next request has come already
+            self.scope = None  # type: ignore[assignment]
+            self.headers = []
+            self.url = b""
 
     def began(self, status: int) -> None:
         """See Connection."""

@@ -7,10 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 import attrs
-from attrs import frozen
 
 from taskcast_core import errors, wire
 from taskcast_core.models import Task
+from taskcast_core.values import value
 from taskcast_core.workers import ClaimFailed
 from taskcast_server.errors import HttpError
 from taskcast_server.webhooks.targets import without_secrets
@@ -45,7 +45,7 @@ STATUS: dict[type[errors.TaskcastError], int] = {
 """All others are ours to blame: 500."""
 
 
-@frozen
+@value
 class Reply:
     """A whole reply, small enough to be held in memory; or one in ``chunks``, made while it is sent."""
 

@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from attrs import frozen
-
 from taskcast_core.entries import Entry
 from taskcast_core.models import TaskStatus
+from taskcast_core.values import value
 
 ALL_TASKS = "*"
 """Who follows this channel hears the bells of all tasks; costs nothing while nobody does."""
 
 
-@frozen
+@value
 class Bell:
     """News of one task: its log grew, or its record changed.
 

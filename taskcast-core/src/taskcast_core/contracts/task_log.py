@@ -14,6 +14,7 @@ from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.models import EventDraft, EventFilter, Level, Task, TaskStatus
 from taskcast_core.series import SeriesState
+from taskcast_core.values import value
 
 TimerKind = Literal["ttl", "resume", "cleanup", "purge", "retry", "cold"]
 """``ttl``: execution deadline. ``resume``: wake a blocked task. ``cleanup``: next retention step of an ended one.
@@ -46,7 +47,7 @@ class Segment:
     salt: int
 
 
-@frozen
+@value
 class Stored:
     """A task as the store has it.
 
@@ -73,7 +74,7 @@ class Stored:
         return self.segments[-1].epoch
 
 
-@frozen
+@value
 class Guard:
     """What must be true for a change to be made; None asks nothing.
 
@@ -111,7 +112,7 @@ class Key:
     ttl_ms: int
 
 
-@frozen
+@value
 class Change:
     """One change to one task: all of it or none of it.
 
@@ -132,7 +133,7 @@ class Change:
         return self.record is not None
 
 
-@frozen
+@value
 class Committed:
     """What a commit did.
 
