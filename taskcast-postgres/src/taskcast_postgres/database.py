@@ -297,7 +297,7 @@ class Database:
             away = self._last_error is not None
             kind = kind_of(self._last_error) if self._last_error is not None else "overloaded"
         if away:
-            self.health.is_away(kind)
+            self.health.has_failed(kind)
         return unavailable(error, kind)
 
 
