@@ -59,10 +59,13 @@ class _Step:
 
 
 class Taker(Protocol):
-    """Takes batches at the very moment of the news, while their reader waits."""
+    """Takes batches at the very moment of the news, so that nobody has to wait for them."""
 
     def take(self, batch: Batch) -> bool:
         """Send the batch on, without waiting; False if that cannot be done now. Must not raise."""
+
+    def wake(self) -> None:
+        """There is something that could not be taken: `Subscription.read_on` has it. Must not raise."""
 
 
 class Subscription:
@@ -71,12 +74,11 @@ class Subscription:
     Attributes:
         status: the terminal status, once the task has ended and everything was delivered. None: the stream was cut
         (closed, far too slow, task gone); resume with the last event's id.
-        taker: gets what is new whenever ``batches`` waits for news; what it does not take, ``batches`` yields.
     """
 
     __slots__ = (
-        "_channel", "_epoch", "_hub", "_is_closed", "_last", "_max_lag", "_pending_gap", "_place", "_reader", "_target",
-        "_totals", "_waiter", "_whole_upto", "filter", "gap", "status", "taker", "task_id", "view",
+        "_channel", "_epoch", "_hub", "_is_closed", "_last", "_max_lag", "_pending_gap", "_place", "_reader", "_taker",
+        "_target", "_totals", "_waiter", "_whole_upto", "filter", "gap", "status", "task_id", "view",
     )  # fmt: skip
 
     def __init__(
@@ -92,11 +94,11 @@ class Subscription:
         self.filter = filter or SubscribeFilter()
         self.view = View.of(filter)
         self.status: TaskStatus | None = None
-        self.taker: Taker | None = None
         self.gap: GapReason | None = None
         self._max_lag = max_lag
         self._totals = self.filter.series_format == "accumulated"
         self._channel: Channel | None = None
+        self._taker: Taker | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._is_closed = False
         self._epoch = 0
@@ -142,13 +144,17 @@ class Subscription:
         self.close()
 
     def wake(self) -> None:
-        """Let the reader look again; without news it is handed an empty batch."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done() and not (self.taker is not None and self._hand_over(self.taker)):
+        """Let the reader look again. One who waits in ``next_batch`` is handed an empty batch if there are no news."""
+        taker, waiter = self._taker, self._waiter
+        if taker is not None:
+            if not self._hand_over(taker) and not self.is_up_to_date:
+                self._taker = None
+                taker.wake()
+        elif waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     def _hand_over(self, taker: Taker) -> bool:
-        """Have the taker send what is new; whether the reader can go on waiting."""
+        """Have the taker send what is new; whether it can go on listening."""
         channel, place, last = self._channel, self._place, self._last
         if channel is None or self._is_closed or (batch := self.poll()) is None:
             return False
@@ -158,6 +164,27 @@ class Subscription:
         if self._place.after < channel.head or channel.is_ended or channel.is_lost:
             return False
         channel.waiting.add(self)
+        return True
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether the reader has all that there is, and there may be more."""
+        channel = self._channel
+        return (
+            channel is not None
+            and self._place.after >= channel.head
+            and self._pending_gap is None
+            and channel.epoch == self._epoch
+            and not (self._is_closed or channel.is_ended or channel.is_lost)
+        )
+
+    def listen(self, taker: Taker) -> bool:
+        """Give news to a taker, until there is something that it cannot take; False if there is something already."""
+        if not self.is_up_to_date:
+            return False
+        assert self._channel is not None
+        self._taker = taker
+        self._channel.waiting.add(self)
         return True
 
     async def __aiter__(self) -> AsyncIterator[Event]:
@@ -184,6 +211,21 @@ class Subscription:
 
     async def next_batch(self) -> Batch | None:
         """What ``batches`` yields next, once ``open``; None when the stream was cut."""
+        batch = await self.read_on()
+        if batch is None or batch.deliveries or batch.ended or not self.is_up_to_date:
+            return batch
+        assert self._channel is not None
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._channel.waiting.add(self)
+        try:
+            await self._waiter
+        finally:
+            self._channel.waiting.discard(self)
+            self._waiter = None
+        return await self.read_on()
+
+    async def read_on(self) -> Batch | None:
+        """The next batch, an empty one if there is none yet; None when the stream was cut."""
         channel = self._channel
         assert channel is not None, "it has not been opened"
         patience: Backoff | None = None
@@ -200,7 +242,7 @@ class Subscription:
                     if channel.epoch == self._epoch:
                         return None
                     continue
-                if batch is None or batch.deliveries or batch.ended or self._place.after == channel.head:
+                if batch is None or batch.deliveries or batch.ended or self.is_up_to_date:
                     return batch
         except (NotHot, NotRetained):
             pass  # the log went away under us; the reader's cursor finds out what became of it
@@ -269,14 +311,7 @@ class Subscription:
             return Batch((), self._place.after, self._place.position, ended=channel.status)
         if channel.is_lost:
             return None
-        self._waiter = asyncio.get_running_loop().create_future()
-        channel.waiting.add(self)
-        try:
-            if not self._is_closed:
-                await self._waiter
-        finally:
-            channel.waiting.discard(self)
-        return self.poll() or Batch((), self._place.after, self._place.position)
+        return Batch((), self._place.after, self._place.position)
 
     async def _begin(self, channel: Channel) -> None:
         """Find the first place: of the cursor, or the start of a collapsed replay."""

@@ -27,7 +27,7 @@ from taskcast_server.calls import Call
 from taskcast_server.dependencies import Check
 from taskcast_server.direct import direct_of
 from taskcast_server.errors import BrokenOff, ClientGone, HttpError, RouteNotFound, TooManyRequests
-from taskcast_server.failures import log_failure
+from taskcast_server.failures import report_failure
 from taskcast_server.metrics import MetricsOptions, ServerMeters
 from taskcast_server.metrics.meters import LONG
 from taskcast_server.options import CorsOptions, LimitOptions
@@ -73,9 +73,9 @@ class TaskcastApp:
         self.failure: BaseException | None = None
         self._router = Router(route_table(has_docs=has_docs))
         self._meters = ServerMeters(self.routes) if metrics is None or metrics.enabled else None
-        if self.services is not None:
-            self.services.meters = self._meters
         self._on_request = on_request
+        if self.services is not None:
+            self._equip(self.services)
         self._http: Any = None
         self.set_cors(cors)
 
@@ -214,11 +214,8 @@ class TaskcastApp:
         return reply.status
 
     def _report(self, call: Call, status: int, error: BaseException) -> None:
-        method, path = call.scope["method"], path_of(call.scope)
-        log_failure(method, path, status, error)
-        unhandled = call.services.engine.observers.unhandled_error
-        if unhandled is not None and not isinstance(error, TaskcastError):
-            unhandled(error=error, operation=f"{method} {path}", task_id=call.params.get("taskId"))
+        engine, task_id = call.services.engine, call.params.get("taskId")
+        report_failure(engine, call.scope["method"], path_of(call.scope), status, error, task_id)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket counts as one request, answered when it has been let in or refused."""
@@ -259,9 +256,12 @@ class TaskcastApp:
     async def _start(self, stack: AsyncExitStack) -> None:
         if self._open is not None:
             self.services = await stack.enter_async_context(self._open())
-            self.services.meters = self._meters
+            self._equip(self.services)
         elif self.services is not None and not self.services.engine.is_open:
             await stack.enter_async_context(self.services.engine)
+
+    def _equip(self, services: Services) -> None:
+        services.meters, services.is_verbose = self._meters, self._on_request is not None
 
 
 async def _wait_until_gone(receive: Receive) -> None:

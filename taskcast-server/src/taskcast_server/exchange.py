@@ -38,8 +38,8 @@ class Connection(Protocol):
     def resume_reading(self) -> None:
         """There is room for more of the request."""
 
-    def forget_headers(self) -> None:
-        """Nobody will look at the request's headers any more."""
+    def forget_request(self) -> None:
+        """Nobody will look at what was asked any more."""
 
     def began(self, status: int) -> None:
         """A reply is about to be sent."""
@@ -55,12 +55,12 @@ class Exchange:
 
     Attributes:
         keep_alive: the connection may be used again behind this. is_answered: the reply is complete.
-        is_lost: the client has left.
+        is_left_open: it will be, by others than the application. is_lost: the client has left.
     """
 
     __slots__ = (
         "_connection", "_expects_continue", "_has_started", "_head", "_is_chunked", "_is_head", "_is_old", "_is_read",
-        "_is_whole", "_left", "_news", "_parts", "is_answered", "is_lost", "keep_alive",
+        "_is_whole", "_left", "_news", "_parts", "is_answered", "is_left_open", "is_lost", "keep_alive",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +69,7 @@ class Exchange:
         self._connection = connection
         self._is_head, self._is_old = method == "HEAD", version != "1.1"
         self.keep_alive, self._expects_continue = keep_alive, expects_continue
-        self.is_answered = self.is_lost = False
+        self.is_answered = self.is_left_open = self.is_lost = False
         self._parts: list[bytes] = []  # of the body, not yet read
         self._is_whole = self._is_read = False  # all of it has come; and has been read
         self._news: asyncio.Event | None = None
@@ -131,7 +131,7 @@ class Exchange:
             await app(scope, self.receive, self.send)
         except BaseException as error:  # noqa: BLE001 - a task of the server's own, and there is nobody else to tell
             _log.error("Exception in ASGI application\n", exc_info=error)
-        if self.is_answered or self.is_lost:
+        if self.is_answered or self.is_left_open or self.is_lost:
             return
         if not self._has_started:
             _log.error("ASGI callable returned without starting response.")
@@ -235,9 +235,14 @@ class Exchange:
         """Whether the client has left."""
         return self.is_lost or self._connection.transport.is_closing()
 
-    def forget_request(self) -> None:
-        """Nobody will ask for the rest of the request: keep nothing for that."""
-        self._connection.forget_headers()
+    def leave_open(self) -> None:
+        """The reply goes on when the application has returned: somebody else sends the rest, or breaks off."""
+        self.is_left_open = True
+        self._connection.forget_request()
+
+    def break_off(self) -> None:
+        """The rest will not come; the client is told by the connection's end."""
+        self._connection.transport.close()
 
     def push(self, framed: bytes) -> bool:
         """Send a part of a body, framed by `in_chunks`; False if that has to wait, which is what ``send`` does.

@@ -7,7 +7,8 @@ import re
 from datetime import UTC, datetime
 
 from taskcast_core import wire
-from taskcast_core.errors import StorageError, StoreUnavailable
+from taskcast_core.engine import TaskEngine
+from taskcast_core.errors import StorageError, StoreUnavailable, TaskcastError
 from taskcast_server import request_ids
 
 FAILURES = logging.getLogger("taskcast_server.failed_requests")
@@ -32,6 +33,16 @@ def log_failure(method: str, path: str, status: int, error: BaseException | None
     if error is not None:
         facts["error"] = describe(error)
     FAILURES.error("%s", wire.dumps(facts).decode())
+
+
+def report_failure(
+    engine: TaskEngine, method: str, path: str, status: int, error: BaseException, task_id: str | None
+) -> None:
+    """`log_failure`, and tell the observers of what nobody expected."""
+    log_failure(method, path, status, error)
+    unhandled = engine.observers.unhandled_error
+    if unhandled is not None and not isinstance(error, TaskcastError):
+        unhandled(error=error, operation=f"{method} {path}", task_id=task_id)
 
 
 def describe(error: BaseException) -> str:

@@ -191,7 +191,7 @@ class DirectProtocol(HttpToolsProtocol):
     def forget_request(self) -> None:
         """See Connection."""
         asked, self._asked = self._asked, _NOTHING
-        if self.scope is asked:  # else the next request has come already
+        if self.scope is asked and self.headers is asked["headers"]:  # else the next request has begun already
             self.scope = None  # type: ignore[assignment]
             self.headers = []
             self.url = b""

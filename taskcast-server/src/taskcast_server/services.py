@@ -42,6 +42,7 @@ class Services:
         providers: names of what carries the engine, by its place in ``adapters``. checks: dependencies to ask, and
         needs: which of them each place needs. is_closing: no new streams are opened.
         config: what can be seen and changed of the configuration; None where there is none.
+        is_verbose: somebody wants a line about each request when it is over.
         meters: what is counted, None where nothing is. tracer: None where nobody wants spans.
     """
 
@@ -61,6 +62,7 @@ class Services:
     config: LiveConfig | None = None
     has_docs: bool = True
     is_closing: bool = False
+    is_verbose: bool = field(default=False, init=False)
     wheel: Wheel = field(factory=Wheel, init=False)
     started_at: float = field(factory=time.monotonic, init=False)
     admin_attempts: RequestRate = field(factory=lambda: RequestRate(60, 20, name="admin"), init=False)

@@ -2,8 +2,7 @@
 
 Per connection there is the task that the HTTP server made, which writes, and one that waits for the client to leave.
 Back-pressure is ``await send``: a reader that does not read is only its cursor, and closed if that lasts too long.
-Where the server can be gone around, news are written at the moment that they come, without waking any task; only what
-the transport has no room for is left to the task, which waits. See `taskcast_server.direct`.
+Where the server can be gone around, streams need less: see `taskcast_server.direct_streaming`.
 """
 
 from __future__ import annotations
@@ -15,9 +14,7 @@ from contextlib import aclosing
 from typing import Any, Literal, Protocol
 
 from taskcast_core.deliveries import Batch
-from taskcast_core.subscription import Subscription
 from taskcast_server.errors import BrokenOff, ClientGone
-from taskcast_server.exchange import Exchange, in_chunks
 from taskcast_server.sse import HEARTBEAT, HELLO, done_frame, farewell
 from taskcast_server.wheel import Wheel
 
@@ -29,7 +26,6 @@ STALLED_S = 300.0
 GRACE_S = 5.0
 """How long a stream that has been told to end may be stuck in writing."""
 _RETRY_MS = (500, 5000)
-_FRAMED_HEARTBEAT = in_chunks(HEARTBEAT)
 
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -61,7 +57,7 @@ class EventStream:
     """One reader's connection; a spoke of the wheel."""
 
     __slots__ = (
-        "_direct", "_encode", "_ended", "_is_beat_due", "_meters", "_receive", "_send", "_source", "_wheel", "_writer",
+        "_encode", "_ended", "_is_beat_due", "_meters", "_receive", "_send", "_source", "_wheel", "_writer",
         "_writing_since",
     )  # fmt: skip
 
@@ -70,15 +66,13 @@ class EventStream:
         source: Source,
         encode: Callable[[Batch], bytes | Awaitable[bytes]],
         wheel: Wheel,
-        receive: Receive,
+        receive: Receive | None,
         send: Send,
-        direct: Exchange | None = None,
         meters: StallMeter | None = None,
     ) -> None:
-        """``direct``: the way around ``send``, where there is one. ``meters``: what counts readers that are cut off."""
-        self._direct, self._meters = direct, meters
+        """``meters``: what counts readers that are cut off."""
         self._source, self._encode, self._wheel = source, encode, wheel
-        self._receive, self._send = receive, send
+        self._receive, self._send, self._meters = receive, send, meters
         self._ended: Literal["", "expired", "dismissed", "stalled"] = ""
         self._is_beat_due = False
         self._writing_since: float | None = None
@@ -91,78 +85,75 @@ class EventStream:
         http_version: str = "1.1",
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
-        """Stream until the task has ended, the client is gone, or the time is over; ``headers`` besides its own."""
+        """Stream until the task has ended, the client is gone, or the time is over; ``headers`` besides its own.
+
+        Raises:
+            ClientGone. BrokenOff: because of an error.
+        """
+        watcher = asyncio.get_running_loop().create_task(self._watch())
+        self._mount(lives_for_s)
+        try:
+            await self._begin(http_version, headers)
+            await self._pump()
+        except BaseException as error:  # noqa: BLE001 - raised again under the name that it has for the caller
+            self._explain(error)
+        finally:
+            self._dismount()
+            watcher.cancel()
+
+    def _mount(self, lives_for_s: float | None) -> None:
         loop = asyncio.get_running_loop()
         self._writer = asyncio.current_task()
-        headers = [*HEADERS, *headers]
-        if http_version == "1.1":
-            headers.append((b"connection", b"keep-alive"))
-        watcher = loop.create_task(self._watch()) if self._direct is None else None
         self._wheel.add(self, None if lives_for_s is None else loop.time() + max(0.0, lives_for_s))
-        try:
-            if self._direct is not None:
-                self._direct.forget_request()
-                self._direct.leaving.append(self._source.close)
-                if self._direct.is_gone:
-                    raise ClientGone
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._write(HELLO)
-            await self._pump()
-        except asyncio.CancelledError:
+
+    def _dismount(self) -> None:
+        self._wheel.remove(self)
+        self._source.close()
+
+    def _explain(self, error: BaseException) -> None:
+        """Raise what the end is called, unless it is one that was meant."""
+        if isinstance(error, asyncio.CancelledError):
             if self._ended != "stalled" or self._writer is None:
-                raise
+                raise error
             self._writer.uncancel()  # our own doing; the connection is closed by the server
-        except (OSError, ClientGone):
-            raise ClientGone from None  # an error of the system is how some servers say so
-        except Exception as error:
+        elif isinstance(error, OSError | ClientGone):  # an error of the system is how some servers say so
+            raise ClientGone from None
+        elif isinstance(error, Exception):
             raise BrokenOff from error
-        finally:
-            self._wheel.remove(self)
-            self._source.close()
-            if watcher is not None:
-                watcher.cancel()
-            if self._direct is not None:
-                self._direct.leaving.remove(self._source.close)
+        else:
+            raise error
+
+    async def _begin(self, http_version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        sent = [*HEADERS, *headers]
+        if http_version == "1.1":
+            sent.append((b"connection", b"keep-alive"))
+        await self._send({"type": "http.response.start", "status": 200, "headers": sent})
+        await self._write(HELLO)
 
     async def _pump(self) -> None:
-        last = b""
-        if isinstance(self._source, Subscription):
-            while not last and (batch := await self._source.next_batch()) is not None:
-                last = await self._pass_on(batch)
-        else:
-            async with aclosing(self._source.batches()) as batches:  # type: ignore[type-var]
-                async for batch in batches:
-                    last = await self._pass_on(batch)
-        if self._ended == "dismissed" and not last:
-            last = farewell(random.randint(*_RETRY_MS))
-        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        """Write what comes, up to the end."""
+        async with aclosing(self._source.batches()) as batches:  # type: ignore[type-var]
+            async for batch in batches:
+                chunk = await self._encoded(batch)
+                if batch.ended is not None:
+                    await self._end_with(chunk + done_frame(batch.ended))
+                    return
+                if chunk or self._is_beat_due:
+                    self._is_beat_due = False
+                    await self._write(chunk or HEARTBEAT)
+        await self._say_goodbye()
 
-    async def _pass_on(self, batch: Batch) -> bytes:
-        """Write a batch, or the heartbeat that is due; of the last batch, return what goes with the end."""
-        chunk = b""
-        if batch.deliveries:
-            encoded = self._encode(batch)
-            chunk = encoded if isinstance(encoded, bytes) else await encoded
-        if batch.ended is not None:
-            return chunk + done_frame(batch.ended)
-        if chunk or self._is_beat_due:
-            self._is_beat_due = False
-            await self._write(chunk or HEARTBEAT)
-        return b""
-
-    def take(self, batch: Batch) -> bool:
-        """See Taker: what is new goes right into the transport, unless that is full."""
+    async def _encoded(self, batch: Batch) -> bytes:
         if not batch.deliveries:
-            return True
-        framed = batch.memo.get(self._encode)
-        if framed is None:
-            try:
-                chunk = self._encode(batch)
-            except Exception:  # noqa: BLE001 - it is raised again in our own task, where it can be told
-                return False
-            assert isinstance(chunk, bytes)
-            framed = batch.memo[self._encode] = in_chunks(chunk)
-        return self._direct is not None and self._direct.push(framed)
+            return b""
+        encoded = self._encode(batch)
+        return encoded if isinstance(encoded, bytes) else await encoded
+
+    async def _say_goodbye(self) -> None:
+        await self._end_with(farewell(random.randint(*_RETRY_MS)) if self._ended == "dismissed" else b"")
+
+    async def _end_with(self, last: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _write(self, chunk: bytes) -> None:
         self._writing_since = asyncio.get_running_loop().time()
@@ -171,6 +162,7 @@ class EventStream:
 
     async def _watch(self) -> None:
         """Free everything as soon as the client is gone."""
+        assert self._receive is not None
         try:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
@@ -182,8 +174,6 @@ class EventStream:
     def beat(self) -> None:
         """A heartbeat is due, unless the stream is writing anyway."""
         if self._writing_since is None:
-            if self._direct is not None and self._direct.push(_FRAMED_HEARTBEAT):
-                return
             self._is_beat_due = True
             self._source.wake()
         elif asyncio.get_running_loop().time() - self._writing_since > STALLED_S:

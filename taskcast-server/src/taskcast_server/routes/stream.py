@@ -2,72 +2,75 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Awaitable
 
 from taskcast_core.deliveries import Batch
 from taskcast_core.filters import View
-from taskcast_core.ids import new_ulid
 from taskcast_core.models import SubscribeFilter
 from taskcast_server.auth.none import OPEN_NAME
 from taskcast_server.calls import Call
-from taskcast_server.direct import direct_of
-from taskcast_server.errors import ShuttingDown
+from taskcast_server.direct_streaming import DirectStream
 from taskcast_server.requests import comma_list, read_filter
 from taskcast_server.responses import Reply, json_reply
 from taskcast_server.routes.documents import INTEGER, LEVELS, SINCE, STREAM, TYPES, record
 from taskcast_server.routing import Doc, Parameter, Route
 from taskcast_server.sse import encode_bare, encode_batch, encode_wrapped
 from taskcast_server.streaming import EventStream
+from taskcast_server.visits import Visit
 
 _REMEMBERED_TASKS = 10_000
-_NOTHING = nullcontext()
 
 
 async def subscribe(call: Call) -> None:
     """``GET /tasks/{taskId}/events``: errors come before the first byte; then frames until the task has ended."""
     wanted = read_filter(call.query, _last_event_id(call))
     await call.check_rules()
-    engine = call.services.engine
-    with _open_stream(call):
-        subscription = await engine.subscribe(call.task_id, wanted).open()
+    services = call.services
+    visit = Visit(call)
+    subscription = services.engine.subscribe(call.task_id, wanted)
+    try:
+        await subscription.open()
+        await _link_creator(call)
+        visit.tell()
+    except BaseException:
+        subscription.close()
+        visit(None)
+        raise
+    call.note, call.is_long = "subscriber connected", True
+    _measure_resume(call, wanted)
+    encode = encode_wrapped if wanted.wrap else encode_bare
+    if call.direct is not None:
+        stays = services.tracer is not None or services.is_verbose
+        await _run(
+            call,
+            DirectStream(subscription, encode, services.wheel, call.direct, visit, services.meters, stays=stays),
+        )
+    else:
         try:
-            await _link_creator(call)
-            call.note, call.is_long = "subscriber connected", True
-            _measure_resume(call, wanted)
-            encode = encode_wrapped if wanted.wrap else encode_bare
-            direct = direct_of(call.scope)
-            stream = EventStream(
-                subscription, encode, call.services.wheel, call.receive, call.send, direct, call.services.meters
+            await _run(
+                call, EventStream(subscription, encode, services.wheel, call.receive, call.send, services.meters)
             )
-            if direct is not None:
-                subscription.taker = stream
-            with _observed(call):
-                await _run(call, stream)
         finally:
-            subscription.close()
+            visit(None)
 
 
 async def subscribe_all(call: Call) -> None:
     """``GET /events``: tasks created from now on, as far as the caller may see them."""
     view = View(comma_list(call.query.get("types")) or None, comma_list(call.query.get("levels")))
-    with _open_stream(call):
-        async with call.services.engine.subscribe_all(view, call.principal.may_see) as source:
+    services, visit = call.services, Visit(call)
+    try:
+        async with services.engine.subscribe_all(view, call.principal.may_see) as source:
             call.note, call.is_long = "global subscriber connected", True
-            visible = _VisibleTasks(call)
-            await _run(
-                call,
-                EventStream(
-                    source, visible.encode, call.services.wheel, call.receive, call.send, meters=call.services.meters
-                ),
-            )
+            encode = _VisibleTasks(call).encode
+            await _run(call, EventStream(source, encode, services.wheel, call.receive, call.send, services.meters))
+    finally:
+        visit(None)
 
 
 def _run(call: Call, stream: EventStream) -> Awaitable[None]:
-    """Stream until it ends, for whatever reason. No coroutine of its own: idle readers are many."""
+    """Stream until it ends, for whatever reason, or can go on by itself."""
     return stream.run(
         lives_for_s=_lives_for_s(call), http_version=call.scope.get("http_version", "1.1"), headers=call.reply_headers
     )
@@ -118,24 +121,6 @@ def _last_event_id(call: Call) -> str | None:
     return None if given is None else given.encode("latin-1").decode("utf-8", "replace")
 
 
-def _open_stream(call: Call) -> AbstractContextManager[object]:
-    """Count the stream for its caller, and keep its ticket alive, while it is open.
-
-    Raises:
-        ShuttingDown. TooManyRequests: now, or when it is entered.
-    """
-    if call.services.is_closing:
-        raise ShuttingDown
-    streams = call.services.callers.streams
-    counted = _NOTHING if streams is None else streams.opened(call.caller)
-    if call.ticket is None:
-        return counted  # idle readers are many: no more of these objects than needed
-    with ExitStack() as entering:
-        entering.enter_context(counted)
-        entering.enter_context(call.services.tickets.streaming(call.ticket))
-        return entering.pop_all()
-
-
 def _lives_for_s(call: Call) -> float | None:
     """How long the caller may stay; None is for ever (where authentication is off)."""
     if call.principal.name == OPEN_NAME:
@@ -143,27 +128,6 @@ def _lives_for_s(call: Call) -> float | None:
     expires_at = call.principal.expires_at
     longest = call.services.max_stream_s
     return longest if expires_at is None else min(longest, expires_at - time.time())
-
-
-def _observed(call: Call) -> AbstractContextManager[object]:
-    """Tell the observers, if there are any, that a reader comes and goes."""
-    observers = call.services.engine.observers
-    return _telling(call) if observers.subscriber_connected or observers.subscriber_disconnected else _NOTHING
-
-
-@contextmanager
-def _telling(call: Call) -> Iterator[None]:
-    observers = call.services.engine.observers
-    client_id, loop = new_ulid(call.services.engine.now_ms()), asyncio.get_running_loop()
-    began = loop.time()
-    if observers.subscriber_connected:
-        observers.subscriber_connected(task_id=call.task_id, client_id=client_id)
-    try:
-        yield
-    finally:
-        if observers.subscriber_disconnected:
-            duration_ms = round((loop.time() - began) * 1000)
-            observers.subscriber_disconnected(task_id=call.task_id, client_id=client_id, duration_ms=duration_ms)
 
 
 async def issue_ticket(call: Call) -> Reply:
