@@ -1,4 +1,4 @@
-"""How fast the PostgreSQL store is by itself: ``python tests/bench/postgres_store.py [URL] [ROWS]``.
+"""How fast the PostgreSQL store is by itself: ``python -m tests.bench.postgres_store [URL] [ROWS]``.
 
 Without a URL it starts the tests' server, whose ``fsync`` is off: compare figures of one kind only. ROWS (300,000): how
 many events the big task gets before counting, seeking and reading in it are timed; 10,000,000 take minutes and 6 GB.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from taskcast_core.contracts import ArchiveBatch
@@ -19,19 +18,13 @@ from taskcast_core.filters import View
 from taskcast_core.machine import LogState, apply, new_state
 from taskcast_core.models import EventDraft, Level, Task
 from taskcast_postgres import PostgresLongTermStore, PostgresOptions
+from tests.bench.store_loads import DELTA, timed
 from tests.fixtures.servers import running_postgres
 
 START_MS = 1_700_000_000_000
 TEXT = "x" * 150  # about 200 bytes of JSON
 LEVELS: tuple[Level, ...] = ("debug", "info")
 LINES = [EventDraft(f"log.{n}", level, {"text": TEXT}) for n in range(3) for level in LEVELS]
-DELTA = EventDraft("delta", "info", {"delta": "some more text "}, "answer", "accumulate")
-
-
-async def timed(work: Callable[[], Awaitable[object]]) -> float:
-    began = time.perf_counter()
-    await work()
-    return time.perf_counter() - began
 
 
 def record(task_id: str) -> Record:

@@ -1,6 +1,6 @@
 """How long a task takes from its creation to a worker that waits on another node.
 
-``python tests/bench/pull_latency.py [rounds]`` starts a Redis and two servers. Every round also takes the same way
+``python -m tests.bench.pull_latency [rounds]`` starts a Redis and two servers. Every round also takes the same way
 through Redis alone (a list that somebody waits at), which is the yardstick: the two are interleaved in one run.
 """
 
