@@ -58,14 +58,17 @@ class Commits:
             self.announce(committed)
         return committed
 
-    async def commit(self, task_id: str, change: Change) -> Committed:
+    def commit(self, task_id: str, change: Change) -> Awaitable[Committed]:
         """Make one change.
 
         Raises:
             TaskNotFound, GuardFailed, StaleAssignment, and what TaskLog.commit raises besides.
         """
-        if self._tracer is None:
-            return await self._commit(task_id, change)
+        # No coroutine of its own where it would only hand on: every event comes through here.
+        return self._commit(task_id, change) if self._tracer is None else self._commit_traced(task_id, change)
+
+    async def _commit_traced(self, task_id: str, change: Change) -> Committed:
+        assert self._tracer is not None
         with self._tracer.span("taskcast.commit", task_id=task_id, events=len(change.events)) as span:
             committed = await self._commit(task_id, change)
             span.link(committed.stored.task.traceparent)
@@ -140,21 +143,15 @@ class Commits:
         """Ring for a commit; cheap, and never fails it."""
         stored, entries = committed.stored, committed.entries
         task = stored.record.task
-        bell = Bell(
-            channel=task.id,
-            task_id=task.id,
-            epoch=stored.segments[-1].epoch,
-            first_index=stored.last_index + 1 - len(entries),
-            last_index=stored.last_index,
-            status=task.status,
-            created_at=task.created_at,
-            entries=entries,
-        )
+        last_index = stored.last_index
+        first_index = last_index + 1 - len(entries)
+        epoch = stored.segments[-1].epoch
+        bell = Bell(task.id, task.id, epoch, first_index, last_index, task.status, task.created_at, entries)
         self._hub.take(bell)
         if self._tracer is None:
             self._broadcast.publish(bell)
         else:
-            with self._tracer.span("taskcast.broadcast", task_id=task.id, last_index=stored.last_index):
+            with self._tracer.span("taskcast.broadcast", task_id=task.id, last_index=last_index):
                 self._broadcast.publish(bell)
         if entries and self._observers.events_committed:
             self._observers.events_committed(task_id=task.id, events=[entry.event() for entry in entries])

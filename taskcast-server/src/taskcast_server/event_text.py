@@ -17,14 +17,21 @@ def id_text(entry: Entry) -> bytes:
 
 def event_text(entry: Entry, *, is_snapshot: bool = False) -> bytes:
     """The bare event."""
-    tail = _marked(entry.tail) if is_snapshot else entry.tail
-    return b'{"id":%b,"index":%d,%b' % (id_text(entry), entry.index, tail)
+    if is_snapshot or entry.given_id is not None:
+        tail = _marked(entry.tail) if is_snapshot else entry.tail
+        return b'{"id":%b,"index":%d,%b' % (id_text(entry), entry.index, tail)
+    origin, index, timestamp = entry.origin, entry.index, entry.timestamp
+    own_id = origin.event_id(timestamp, index).encode()
+    parts = own_id, index, origin.task_json, timestamp, entry.text[1:]
+    return b'{"id":"%b","index":%d,"taskId":%b,"timestamp":%d,%b' % parts
 
 
 def event_texts(entries: Sequence[Entry]) -> list[bytes]:
     """Bare events, quicker for those of one commit: consecutive, of one time, with ids of our own making."""
-    if len(entries) < 2:
-        return [event_text(entry) for entry in entries]
+    if len(entries) == 1:
+        return [event_text(entries[0])]
+    if not entries:
+        return []
     first, last = entries[0], entries[-1]
     is_one_commit = first.timestamp == last.timestamp and last.index - first.index == len(entries) - 1
     if not is_one_commit or first.given_id is not None or last.given_id is not None:
