@@ -1,184 +1,261 @@
 """What metrics cost: two servers side by side, one that counts and one that does not, given the same work in turns.
 
-    python tests/bench/metrics_cost.py [ingest|fanout] [--rounds N] [--requests N] [--readers N]
+    python -m tests.bench.metrics_cost [ingest|fanout] [--processes N] [--turns N] [--readers N] [--instructions]
 
-``ingest``: events published one by one over keep-alive connections; CPU time of the server per event. ``fanout``: the
-same events delivered to many readers; CPU time per delivery. Servers keep tasks in memory and log from ``warn`` on.
-Rounds alternate, so that whatever else the machine does hits both; the ratio is the median over pairs of rounds. Exits
-with 1 where metrics add more than 3 %. Needs Linux, for the CPU time of another process to the nanosecond.
+``ingest``: events published one by one over keep-alive connections. ``fanout``: events that many readers follow, one at
+a time, so that nothing travels together. Both servers stand in one process (see `two_servers`), so that memory layout,
+hash seeds and whatever else the machine does hit both. Work goes to them in short slices, back and forth, forth and
+back, and what counts is the CPU time that the process takes for a slice. The result is the median of the turns' ratios,
+and an interval of 95 %; both are drawn from several processes with hash seeds of their own, in which now the one server
+starts first and now the other.
+
+On a machine that does other things too, CPU time itself is noisy: ``--instructions`` counts what the process executes
+(valgrind's callgrind; the kernel's part is left out), for which two processes with a few turns do. ``--twins`` compares
+two servers neither of which counts: how far the measurement can be trusted. Exits with 1 where all of an interval is
+above 3 %.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import json
+import os
+import random
 import re
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
 
-TASKCAST = Path(sys.executable).with_name("taskcast")
+from taskcast_core.meters import PENDING
+
+ROOT = Path(__file__).resolve().parents[2]
 EVENT = b'{"type":"llm.delta","level":"info","data":{"delta":"some text "}}'
-MOST = 1.03
+MOST = 0.03
 CONNECTIONS = 8
+FANOUT_EVENTS = 24
+"""Events per slice of ``fanout``."""
+PATIENCE_S = 60.0
+RESAMPLES = 2000
+CALLGRIND = ("valgrind", "--tool=callgrind", "-q", "--instr-atstart=no")
+WARM_UP = 2
+"""Turns that do not count."""
 
 
-@frozen
-class Server:
-    """A running server."""
-
-    pid: int
-    port: int
-
-    @property
-    def cpu_s(self) -> float:
-        """What its threads have burnt so far."""
-        threads = Path(f"/proc/{self.pid}/task").iterdir()
-        return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
-
-    async def ask(self, method: str, path: str, body: bytes = b"{}") -> bytes:
-        """One request on a connection of its own; the reply's body."""
-        line = await Line.open(self.port)
-        try:
-            return await line.ask(method, path, body)
-        finally:
-            line.writer.close()
-
-
-@frozen
 class Line:
     """A keep-alive connection."""
 
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    @classmethod
-    async def open(cls, port: int) -> Line:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, method: str, path: str, body: bytes = b"") -> None:
         head = f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        self.writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        self.socket.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
 
-    async def ask(self, method: str, path: str, body: bytes) -> bytes:
+    def reply(self) -> bytes:
+        """The body of the next reply."""
+        got = self.until(rb"\r\n\r\n")
+        head, _, body = got.partition(b"\r\n\r\n")
+        assert head[9:10] == b"2", got
+        length = re.search(rb"content-length: (\d+)", head)
+        while length is not None and len(body) < int(length[1]):
+            body += self.until(rb".", re.DOTALL)
+        return body
+
+    def until(self, pattern: bytes, flags: int = 0) -> bytes:
+        """What comes, until the pattern is in it."""
+        got = b""
+        while not re.search(pattern, got, flags):
+            part = self.socket.recv(65_536)
+            assert part, "the server has closed the connection"
+            got += part
+        return got
+
+    def ask(self, method: str, path: str, body: bytes = b"{}") -> bytes:
         self.send(method, path, body)
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        assert head[9:10] == b"2", head
-        found = re.search(rb"content-length: (\d+)", head)
-        assert found is not None, head
-        return await self.reader.readexactly(int(found[1]))
+        return self.reply()
 
 
-@asynccontextmanager
-async def started(*, is_measured: bool) -> AsyncIterator[Server]:
-    """A server in a process of its own."""
+@frozen
+class Child:
+    """The process with the two servers.
+
+    Attributes:
+        instructions: where callgrind writes to, if that is what counts.
+    """
+
+    pid: int
+    ports: dict[str, int]
+    control: Line
+    instructions: Path | None = None
+
+    def cost(self, work: Callable[[], None]) -> float:
+        """What a piece of work takes of this process: nanoseconds of CPU, or instructions."""
+        if self.instructions is None:
+            before = self._cpu_ns()
+            work()
+            return self._cpu_ns() - before
+        self._cpu_ns()  # answered when all that came before is done
+        self._callgrind("--instr=on", "--zero")
+        work()
+        self._cpu_ns()
+        self._callgrind("--dump")
+        (written,) = self.instructions.glob("*.*")  # one without a number is for what is left at the end
+        found = re.search(r"^summary: (\d+)", written.read_text(), re.MULTILINE)
+        assert found is not None
+        written.unlink()
+        return int(found[1])
+
+    def _cpu_ns(self) -> int:
+        self.control.socket.sendall(b"?")
+        return int(self.control.until(rb"\n"))
+
+    def _callgrind(self, *orders: str) -> None:
+        for order in orders:
+            subprocess.run(["callgrind_control", order, str(self.pid)], check=True, capture_output=True)
+
+
+class Ingest:
+    """Events published one by one; as many as are counted in one go, so that every slice pays for that once."""
+
+    def __init__(self, port: int, _readers: int) -> None:
+        self._lines = [Line(port) for _ in range(CONNECTIONS)]
+        self._path = ""
+
+    def prepare(self) -> None:
+        """Every slice has a task of its own."""
+        if self._path:
+            self._lines[0].ask("DELETE", self._path)
+        self._path = new_task(self._lines[0])
+
+    def work(self) -> None:
+        """One slice."""
+        for _ in range(PENDING // CONNECTIONS):
+            for line in self._lines:
+                line.send("POST", f"{self._path}/events", EVENT)
+            for line in self._lines:
+                line.reply()
+
+
+class Fanout:
+    """Events that many readers follow; the next one is published when all have the last."""
+
+    def __init__(self, port: int, readers: int) -> None:
+        self._publisher = Line(port)
+        self._path = new_task(self._publisher)
+        self._readers = [Line(port) for _ in range(readers)]
+        for reader in self._readers:
+            reader.send("GET", f"{self._path}/events")
+            reader.until(rb": connected\n\n")
+
+    def prepare(self) -> None:
+        """Nothing."""
+
+    def work(self) -> None:
+        """One slice."""
+        for _ in range(FANOUT_EVENTS):
+            self._publisher.ask("POST", f"{self._path}/events", EVENT)
+            for reader in self._readers:
+                reader.until(rb"llm\.delta(?s:.*)\n\n\r\n$")
+
+
+CASES: dict[str, type[Ingest | Fanout]] = {"ingest": Ingest, "fanout": Fanout}
+
+
+def new_task(line: Line) -> str:
+    """A task's path."""
+    return f"/tasks/{json.loads(line.ask('POST', '/tasks'))['id']}"
+
+
+@contextmanager
+def child(order: Sequence[str], seed: int, *, in_instructions: bool) -> Iterator[Child]:
+    """Start the two servers."""
+    command = [sys.executable, "-m", "tests.bench.two_servers", *order]
     with tempfile.TemporaryDirectory() as directory:
-        config = Path(directory) / "config.yaml"
-        config.write_text(f"storage: memory\nlogLevel: warn\nmetrics: {{enabled: {str(is_measured).lower()}}}\n")
-        command = [TASKCAST, "start", "-c", config, "-p", "0"]
-        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=directory)
-        assert process.stdout is not None
-        try:
-            while not (found := re.search(rb"started on http://localhost:(\d+)", await process.stdout.readline())):
-                pass
-            yield Server(process.pid, int(found[1]))
-        finally:
-            process.kill()
-            await process.wait()
+        if in_instructions:
+            command[:0] = [
+                "valgrind",
+                "--tool=callgrind",
+                "-q",
+                "--instr-atstart=no",
+                f"--callgrind-out-file={directory}/%p",
+            ]
+        environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=ROOT) as process:
+            assert process.stdout is not None
+            try:
+                ports = json.loads(process.stdout.readline())
+                folder = Path(directory) if in_instructions else None
+                yield Child(process.pid, ports, Line(ports["control"]), folder)
+            finally:
+                process.kill()
 
 
-async def new_task(server: Server) -> str:
-    reply = await server.ask("POST", "/tasks")
-    found = re.search(rb'"id":"(\w+)"', reply)
-    assert found is not None
-    return found[1].decode()
+def turns(case: str, names: Sequence[str], process: Child, count: int, readers: int) -> list[float]:
+    """By how much the first costs more than the second, of each turn; what is done first warms up."""
+    first, second = (CASES[case](process.ports[name], readers) for name in names)
+
+    def cost(one: Ingest | Fanout) -> float:
+        one.prepare()
+        return process.cost(one.work)
+
+    found = []
+    for at in range(count + WARM_UP):
+        costs = [cost(each) for each in (first, second, second, first)]
+        if at >= WARM_UP:
+            found.append((costs[0] + costs[3]) / (costs[1] + costs[2]) - 1)
+    return found
 
 
-async def publish(server: Server, task: str, count: int) -> None:
-    async def some(line: Line) -> None:
-        for _ in range(count // CONNECTIONS):
-            await line.ask("POST", f"/tasks/{task}/events", EVENT)
-        line.writer.close()
-
-    await asyncio.gather(*[some(await Line.open(server.port)) for _ in range(CONNECTIONS)])
-
-
-async def ingest(server: Server, requests: int, _readers: int) -> float:
-    """Microseconds of CPU per event."""
-    task = await new_task(server)
-    began = server.cpu_s
-    await publish(server, task, requests)
-    return (server.cpu_s - began) / requests * 1e6
+def interval(samples: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Where the median of all lies, with 95 %: by drawing processes, and turns of each, again and again."""
+    draw = random.Random(0)
+    medians = []
+    for _ in range(RESAMPLES):
+        drawn = [draw.choices(each, k=len(each)) for each in draw.choices(samples, k=len(samples))]
+        medians.append(statistics.median(value for each in drawn for value in each))
+    medians.sort()
+    return medians[RESAMPLES // 40], medians[-RESAMPLES // 40]
 
 
-async def fanout(server: Server, requests: int, readers: int) -> float:
-    """Microseconds of CPU per delivery: one event at a time, so that nothing travels together."""
-    task = await new_task(server)
-    events = max(10, requests * 10 // readers)
-    arrived = asyncio.Semaphore(0)
-
-    async def read(line: Line) -> None:
-        line.send("GET", f"/tasks/{task}/events")
-        await line.reader.readuntil(b": connected\n\n")
-        arrived.release()
-        for _ in range(events):
-            await line.reader.readuntil(b"llm.delta")
-            arrived.release()
-        line.writer.close()
-
-    lines = [await Line.open(server.port) for _ in range(readers)]
-    reading = [asyncio.create_task(read(line)) for line in lines]
-    publisher = await Line.open(server.port)
-    await _all(arrived, readers)
-    began = server.cpu_s
-    for _ in range(events):
-        await publisher.ask("POST", f"/tasks/{task}/events", EVENT)
-        await _all(arrived, readers)
-    spent = server.cpu_s - began
-    await asyncio.gather(*reading)
-    return spent / (events * readers) * 1e6
-
-
-async def _all(arrived: asyncio.Semaphore, count: int) -> None:
-    for _ in range(count):
-        await arrived.acquire()
-
-
-CASES: dict[str, Callable[[Server, int, int], Awaitable[float]]] = {"ingest": ingest, "fanout": fanout}
-
-
-async def compare(name: str, rounds: int, requests: int, readers: int) -> float:
-    """What metrics multiply the cost by."""
-    costs: dict[bool, list[float]] = {True: [], False: []}
-    async with AsyncExitStack() as stack:
-        servers = {each: await stack.enter_async_context(started(is_measured=each)) for each in (True, False)}
-        for at in range(rounds + 1):
-            for is_measured in (True, False) if at % 2 else (False, True):
-                cost = await CASES[name](servers[is_measured], requests, readers)
-                if at:  # the first round warms up
-                    costs[is_measured].append(cost)
-    on, off = statistics.median(costs[True]), statistics.median(costs[False])
-    ratio = statistics.median(a / b for a, b in zip(costs[True], costs[False], strict=True))
-    print(f"{name}: {off:.2f} µs of CPU without metrics, {on:.2f} with them; by pairs of rounds {ratio - 1:+.1%}")
-    return ratio
+def compare(case: str, given: argparse.Namespace) -> float:
+    """Measure, and tell; the lower end of the interval."""
+    names = ("plain", "twin") if given.twins else ("counting", "plain")
+    samples = []
+    for seed in range(1, given.processes + 1):
+        order = names if seed % 2 else names[::-1]
+        with child(order, seed, in_instructions=given.instructions) as process:
+            samples.append(turns(case, names, process, given.turns, given.readers))
+        print(f"{case}: process {seed} of {given.processes}: {statistics.median(samples[-1]):+.2%}", flush=True)
+    low, high = interval(samples)
+    middle = statistics.median(value for each in samples for value in each)
+    what = "a twin takes" if given.twins else "metrics take"
+    unit = "instructions" if given.instructions else "CPU time"
+    print(f"{case}: {what} {middle:+.2%} more {unit} (95 %: {low:+.2%} to {high:+.2%})", flush=True)
+    return low
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="?", choices=tuple(CASES), help="both by default")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--requests", type=int, default=1500)
-    parser.add_argument("--readers", type=int, default=200)
+    parser.add_argument("--processes", type=int, default=6)
+    parser.add_argument("--turns", type=int, default=100, help="of four slices each, per process")
+    parser.add_argument("--readers", type=int, default=50)
+    parser.add_argument("--twins", action="store_true")
+    parser.add_argument("--instructions", action="store_true")
     given = parser.parse_args()
-    names = [given.case] if given.case else list(CASES)
-    ratios = [asyncio.run(compare(name, given.rounds, given.requests, given.readers)) for name in names]
-    return int(max(ratios) > MOST)
+    if given.instructions and shutil.which("callgrind_control") is None:
+        parser.error("--instructions needs valgrind")
+    cases = [given.case] if given.case else list(CASES)
+    return int(max([compare(case, given) for case in cases]) > MOST)
 
 
 if __name__ == "__main__":

@@ -375,7 +375,7 @@ def test_a_distribution_counts_each_value_at_its_bound() -> None:
         found.add(given)
     found.add(5, times=3)
     assert (found.counts, found.count, found.sum) == ([2, 5, 1], 8, 39.0)
-    found.add_all([10, 0.5, 1, 99])
+    found.add_all([0.5, 1, 10, 99])
     assert (found.counts, found.count, found.sum) == ([4, 6, 2], 12, 149.5)
 
 

@@ -24,7 +24,7 @@ COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 LENGTHS = (0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000)
 
 
-PENDING = 1024
+PENDING = 256
 """Measurements that may wait to be counted: a hot path appends to a list, and what has come together is counted in one
 go, which costs a fraction of one by one.
 """
@@ -45,15 +45,21 @@ class Distribution:
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 
-    def add_all(self, values: Sequence[float]) -> None:
-        """Count many."""
-        ordered = sorted(values)
+    def add_all(self, ordered: Sequence[float]) -> None:
+        """Count many, which rise."""
+        if not ordered:
+            return
         below = 0
+        newest = ordered[-1]
         for at, bound in enumerate(self.bounds):
-            upto = bisect_right(ordered, bound)
+            if bound >= newest:
+                self.counts[at] += len(ordered) - below
+                break
+            upto = bisect_right(ordered, bound, below)
             self.counts[at] += upto - below
             below = upto
-        self.counts[-1] += len(ordered) - below
+        else:
+            self.counts[-1] += len(ordered) - below
         self.sum += sum(ordered)
 
     @property
@@ -108,6 +114,7 @@ class Meters:
 
     def settle(self) -> None:
         """Count the commits that wait for it."""
+        self.took_s.sort()
         self._commit_s.add_all(self.took_s)
         for size, times in Counter(self.sizes).items():
             if size:

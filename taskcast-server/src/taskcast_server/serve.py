@@ -68,7 +68,7 @@ def serve(
     listener = _listen(options.host if host is None else host, options.port if port is None else port)
     _log_failures_to_stderr()
     with listener:
-        server = _Server(_uvicorn_config(app, config.section(LimitOptions)), app, on_started)
+        server = _Server(uvicorn_config(app, config.section(LimitOptions)), app, on_started)
         try:
             server.run(sockets=[listener])
         except SystemExit:
@@ -78,7 +78,8 @@ def serve(
             raise
 
 
-def _uvicorn_config(app: TaskcastApp, limits: LimitOptions) -> uvicorn.Config:
+def uvicorn_config(app: TaskcastApp, limits: LimitOptions) -> uvicorn.Config:
+    """How uvicorn serves an application."""
     return uvicorn.Config(
         app,
         loop="uvloop" if _has_uvloop() else "asyncio",
@@ -118,7 +119,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell."""
         await super().startup(sockets)
-        _look_less_often_for_cycles()
+        look_less_often_for_cycles()
         if self._on_started is not None and sockets:
             host, port = sockets[0].getsockname()[:2]
             self._on_started(Started(host, port, _url(host, port), self._app.generated_admin_token))
@@ -136,7 +137,7 @@ class _Server(uvicorn.Server):
         self._captured_signals.clear()
 
 
-def _look_less_often_for_cycles() -> None:
+def look_less_often_for_cycles() -> None:
     """A server that keeps logs in memory holds millions of objects and few cycles: looking through them as often as
     Python does by default would take a third of its time.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
@@ -41,7 +42,8 @@ class RouteMeter:
         """Count what is pending."""
         for status, times in self.pending.items():
             self.statuses[status] += len(times)
-            self.took_s.add_all([each for each in times if each >= 0])
+            times.sort()
+            self.took_s.add_all(times[bisect_left(times, 0.0) :])
             times.clear()
 
 
@@ -49,8 +51,8 @@ class ServerMeters:
     """The figures of one application.
 
     Attributes:
-        pending: by the identity of a route of the table, what is ``pending`` there. Hot paths append to it, and then
-        `settle` where there are ``PENDING``; everybody else calls `answered`.
+        pending: by the identity of a route of the table, what is ``pending`` there. A hot path may append to a list
+        that has fewer than ``PENDING``; else, as everybody else, it calls `answered`.
         resumes: streams of a task that were opened, by the kind of cursor. limited: refusals, by limit.
         stalled: readers that were cut off because they took nothing.
     """
@@ -58,30 +60,25 @@ class ServerMeters:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = [RouteMeter(route.method, route.path, min(route.doc.replies)) for route in routes]
         self._nowhere: dict[str, RouteMeter] = {}
-        self.pending = {id(route): meter.pending for route, meter in zip(routes, self._routes, strict=True)}
+        self._of_table = {id(route): meter for route, meter in zip(routes, self._routes, strict=True)}
+        self.pending = {place: meter.pending for place, meter in self._of_table.items()}
         self.resumes: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
         self.stalled = 0
 
     def answered(self, route: Route, method: str, status: int, took_s: float) -> None:
         """Count a request."""
-        pending = self.pending.get(id(route))
-        if pending is None:
-            pending = self._elsewhere(method).pending
-        times = pending.setdefault(status, [])
+        meter = self._of_table.get(id(route)) or self._elsewhere(method)
+        times = meter.pending.setdefault(status, [])
         times.append(took_s)
         if len(times) >= PENDING:
-            self.settle()
-
-    def settle(self) -> None:
-        """Count what is pending."""
-        for meter in self._routes:
             meter.settle()
 
     @property
     def routes(self) -> Sequence[RouteMeter]:
         """Each route's, in the order of the table; then what no route answers, by method."""
-        self.settle()
+        for meter in self._routes:
+            meter.settle()
         return self._routes
 
     def _elsewhere(self, method: str) -> RouteMeter:
