@@ -158,17 +158,29 @@ class TaskcastApp:
         except BrokenOff as broken:
             self._report(call, 500, broken.__cause__ or broken)
             return 500
-        except TaskcastError as error:
-            call.error_code = error.code
-            reply = error_reply(error, is_terse=call.route.is_terse)
-            if isinstance(error, TooManyRequests) and self._meters is not None:
-                self._meters.refused(error)
-            if reply.status >= 500:
-                self._report(call, reply.status, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a JSON reply, and we a log line
+            reply = self._refusal(call, error)
+        if reply is None:
+            return 200
+        if call.direct is not None and reply.chunks is None:
+            request_id = b"%b: %b\r\n" % (request_ids.HEADER, call.request_id)
+            if call.direct.reply(reply.status, reply.headers, reply.body, request_id):
+                return reply.status
+        return await self._send(call, reply)
+
+    def _refusal(self, call: Call, error: Exception) -> Reply:
+        """The reply to what went wrong."""
+        if not isinstance(error, TaskcastError):
             reply = internal_error()
             self._report(call, reply.status, error)
-        return 200 if reply is None else await self._send(call, reply)
+            return reply
+        call.error_code = error.code
+        reply = error_reply(error, is_terse=call.route.is_terse)
+        if isinstance(error, TooManyRequests) and self._meters is not None:
+            self._meters.refused(error)
+        if reply.status >= 500:
+            self._report(call, reply.status, error)
+        return reply
 
     async def _send(self, call: Call, reply: Reply) -> int:
         if reply.chunks is not None:
@@ -176,8 +188,6 @@ class TaskcastApp:
         headers = [*reply.headers, *call.reply_headers]
         if reply.status != 204:
             headers.append((b"content-length", b"%d" % len(reply.body)))
-        if call.direct is not None and call.direct.reply(reply.status, headers, reply.body):
-            return reply.status
         await call.send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await call.send({"type": "http.response.body", "body": reply.body})
         return reply.status

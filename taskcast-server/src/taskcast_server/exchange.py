@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -21,11 +22,10 @@ class Connection(Protocol):
 
     transport: asyncio.Transport
     leaving: list[Callable[[], None]]
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the transport is past its high-water mark."""
-        ...
+    is_full: bool
+    """Whether the transport is past its high-water mark."""
+    access_log: bool
+    """Whether somebody wants to be told of each reply."""
 
     @property
     def standing_headers(self) -> bytes:
@@ -137,7 +137,7 @@ class Exchange:
             _log.error("ASGI callable returned without starting response.")
             self.keep_alive = False
             plain = (b"content-type", b"text/plain; charset=utf-8")
-            self.reply(500, (plain, (b"content-length", b"21")), b"Internal Server Error")
+            self.reply(500, (plain,), b"Internal Server Error")
         else:
             _log.error("ASGI callable returned without completing response.")
             self._connection.transport.close()
@@ -177,20 +177,17 @@ class Exchange:
                 extra = ((b"transfer-encoding", b"chunked"),)
         else:
             self.keep_alive = False  # what ends with the connection needs no length
-        self._head = self._head_of(status, (*headers, *extra))
+        self._head = self._head_of(status, as_sent((*headers, *extra)))
 
-    def _head_of(self, status: int, headers: Iterable[Header]) -> bytes:
-        """Raises RuntimeError: a header would be read as two."""
-        lines = [line for name, value in headers for line in (name, b": ", value, b"\r\n")]
-        fields = b"".join(lines)
-        if fields.count(b"\n") * 4 != len(lines) or fields.count(b"\r") * 4 != len(lines):
-            raise RuntimeError("a header holds a line break")
+    def _head_of(self, status: int, fields: bytes) -> bytes:
         self._has_started = True
         self._expects_continue = False
-        self._connection.began(status)
+        connection = self._connection
+        if connection.access_log:
+            connection.began(status)
         last = b"\r\n" if self.keep_alive or b"connection: close\r\n" in fields else b"connection: close\r\n\r\n"
         first = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        return b"".join((first, self._connection.standing_headers, fields, last))
+        return b"%b%b%b%b" % (first, connection.standing_headers, fields, last)
 
     def _go_on(self, body: bytes, *, is_last: bool) -> None:
         head, self._head = self._head, b""
@@ -214,7 +211,8 @@ class Exchange:
 
     def _end(self) -> None:
         self.is_answered = True
-        self._tell()
+        if self._news is not None:
+            self._news.set()
         if not self.keep_alive:
             self._connection.transport.close()
         self._connection.ended()
@@ -256,12 +254,24 @@ class Exchange:
         transport.write(framed)
         return True
 
-    def reply(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
-        """Send a whole reply, its ``content-length`` among the headers; False if ``send`` has to."""
-        if self._has_started or self._connection.is_full or self.is_lost:
+    def begin(self, status: int, headers: tuple[Header, ...], framed: bytes, more: bytes = b"") -> bool:
+        """Begin a reply in chunks, with the first of them; False if ``send`` has to. See `push` and `reply`."""
+        connection = self._connection
+        if self._has_started or self._is_old or self._is_head or connection.is_full or self.is_lost:
             return False
-        head = self._head_of(status, headers)
-        self._connection.transport.write(head if self._is_head else head + body)
+        self._is_chunked = True
+        connection.transport.write(self._head_of(status, _as_sent_again(headers) + more) + framed)
+        return True
+
+    def reply(self, status: int, headers: tuple[Header, ...], body: bytes, more: bytes = b"") -> bool:
+        """Send a whole reply; False if ``send`` has to. ``more``: further header lines, as they are sent."""
+        connection = self._connection
+        if self._has_started or connection.is_full or self.is_lost:
+            return False
+        if status not in _WITHOUT_BODY:
+            more = b"%bcontent-length: %d\r\n" % (more, len(body))
+        head = self._head_of(status, _as_sent_again(headers) + more)
+        connection.transport.write(head if self._is_head else head + body)
         self._end()
         return True
 
@@ -271,6 +281,17 @@ def in_chunks(part: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(part), part)
 
 
-def as_sent(headers: Iterable[Header]) -> bytes:
-    """Headers as they are sent."""
-    return b"".join([b"%b: %b\r\n" % each for each in headers])
+def as_sent(headers: Sequence[Header]) -> bytes:
+    """Headers as they are sent.
+
+    Raises:
+        RuntimeError: one would be read as two.
+    """
+    fields = b"".join([b"%b: %b\r\n" % each for each in headers])
+    if fields.count(b"\n") != len(headers) or fields.count(b"\r") != len(headers):
+        raise RuntimeError("a header holds a line break")
+    return fields
+
+
+_as_sent_again = lru_cache(256)(as_sent)
+"""Of headers that are the same for most replies."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,6 +29,7 @@ _NOTED = _FORWARDED | {b"expect"}
 class DirectProtocol(HttpToolsProtocol):
     """What `taskcast start` speaks HTTP with. It needs httptools."""
 
+    is_full = False
     _standing: tuple[list[Header], bytes] = ([], b"")  # of all connections, as uvicorn has it new every second
 
     # ── The line ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -49,7 +51,7 @@ class DirectProtocol(HttpToolsProtocol):
             self._exchange.lose()
         for waiting, *_ in self._waiting:
             waiting.lose()
-        self.flow.resume_writing()
+        self.resume_writing()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         if exc is None:
@@ -65,6 +67,16 @@ class DirectProtocol(HttpToolsProtocol):
         else:
             self._exchange.keep_alive = False
 
+    def pause_writing(self) -> None:
+        """The transport is full."""
+        self.is_full = True
+        self.flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has room, or is gone."""
+        self.is_full = False
+        self.flow.resume_writing()
+
     def _unset_keepalive_if_required(self) -> None:
         """One timer serves a connection for as long as it lives, instead of one after each request."""
 
@@ -73,7 +85,7 @@ class DirectProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = None
         if self._idle_since is None or self.transport.is_closing():
             return
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        left = self._idle_since + self.timeout_keep_alive - monotonic()
         if left <= 0:
             self.transport.close()
         else:
@@ -168,11 +180,6 @@ class DirectProtocol(HttpToolsProtocol):
     # ── What an exchange asks for ──────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def is_full(self) -> bool:
-        """See Connection."""
-        return self.flow.write_paused
-
-    @property
     def standing_headers(self) -> bytes:
         """See Connection."""
         given = self.server_state.default_headers
@@ -209,11 +216,12 @@ class DirectProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self._waiting:
             self._start(*self._waiting.pop(0))
             return
-        self._idle_since = self.loop.time()
+        self._idle_since = monotonic()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler

@@ -175,11 +175,10 @@ def segments_of(path: str) -> list[str]:
 
 def path_of(scope: Mapping[str, Any]) -> str:
     """The path below the place where the app is mounted, still percent-encoded, so that ids may hold slashes."""
-    root: str = scope.get("root_path", "").rstrip("/")
     raw: bytes | None = scope.get("raw_path")
-    path: str = scope["path"]
-    encoded = path if raw is None else raw.partition(b"?")[0].decode("latin-1")
-    if not root or not (path == root or path.startswith(root + "/")):
-        return encoded
-    kept = segments_of(encoded)[root.count("/") :]
+    path: str = scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
+    root: str = scope.get("root_path", "").rstrip("/")
+    if not root or not (scope["path"] == root or scope["path"].startswith(root + "/")):
+        return path
+    kept = segments_of(path)[root.count("/") :]
     return "/" + "/".join(kept)
