@@ -20,7 +20,7 @@ NOTHING_WANTED = sys.maxsize
 """No index is so high."""
 KEPT_CHECKS = 15
 """For so many checks what was read from the store is believed, while there is no news."""
-_STEPS = 32  # shared batches remembered per channel
+_STEPS = 64  # shared batches remembered per channel
 
 
 class Waiter(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from taskcast_core.entries import STATUS_TYPE
 from taskcast_core.models import Level, SubscribeFilter
@@ -48,7 +49,7 @@ class View:
     @classmethod
     def of(cls, filter: SubscribeFilter | None) -> View:
         """The view of a subscription or webhook filter; None is everything."""
-        return cls(filter.types, filter.levels, filter.include_status) if filter else cls()
+        return _view(filter.types, filter.levels, filter.include_status) if filter else EVERYTHING
 
     def matches(self, type_: str, level: str) -> bool:
         """Whether such an event is visible."""
@@ -85,3 +86,12 @@ class View:
 
     def __repr__(self) -> str:
         return f"View(types={self.types}, levels={self.levels}, include_status={self.include_status})"
+
+
+@lru_cache(64)
+def _view(types: tuple[str, ...] | None, levels: tuple[str, ...] | None, include_status: bool) -> View:
+    return View(types, levels, include_status)
+
+
+EVERYTHING = View()
+"""The view of who filters nothing."""

@@ -20,10 +20,10 @@ def as_model(cls: type[T], value: object, fields: Mapping[str, Any], path: str =
     Raises:
         InvalidInput: with the path of each fault. TypeError: a keyword that the model has no field for.
     """
+    if not fields and isinstance(value, cls):
+        return value
     if unknown := fields.keys() - attrs.fields_dict(cls).keys():
         raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
-    if isinstance(value, cls) and not fields:
-        return value
     base: dict[str, Any] = dict(value) if isinstance(value, Mapping) else wire.to_wire(value) if value else {}
     for name, given in fields.items():
         base[wire.camel(name)] = wire.to_wire(given)

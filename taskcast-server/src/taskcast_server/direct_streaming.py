@@ -15,11 +15,13 @@ from contextvars import Context
 from taskcast_core.deliveries import Batch
 from taskcast_core.subscription import Subscription
 from taskcast_server.errors import ClientGone
-from taskcast_server.exchange import Exchange, in_chunks
-from taskcast_server.sse import HEARTBEAT, done_frame
-from taskcast_server.streaming import EventStream, StallMeter
+from taskcast_server.exchange import Exchange, as_sent, in_chunks
+from taskcast_server.sse import HEARTBEAT, HELLO, done_frame
+from taskcast_server.streaming import HEADERS, EventStream, StallMeter
 from taskcast_server.wheel import Wheel
 
+_HEADERS = (*HEADERS, (b"connection", b"keep-alive"), (b"transfer-encoding", b"chunked"))
+_FRAMED_HELLO = in_chunks(HELLO)
 _FRAMED_HEARTBEAT = in_chunks(HEARTBEAT)
 
 OnEnd = Callable[[Exception | None], None]
@@ -63,7 +65,7 @@ class DirectStream(EventStream):
         try:
             if self._direct.is_gone:
                 raise ClientGone
-            await self._begin(http_version, headers)
+            await self._open(http_version, headers)
             is_over = await self._write_on()
             while not is_over and self._stays:
                 self._news = asyncio.get_running_loop().create_future()
@@ -78,6 +80,16 @@ class DirectStream(EventStream):
         else:
             self._direct.leave_open()
             self._writer = None
+
+    async def _open(self, http_version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Begin; what is at hand already goes along."""
+        first = self._subscription.poll()
+        framed = b"" if first is None else self._framed(first)
+        more = as_sent(headers)
+        if framed is None or not self._direct.begin(200, _HEADERS, _FRAMED_HELLO + framed, more):
+            await self._begin(http_version, headers)
+            if first is not None:
+                await self._write(await self._encoded(first))
 
     async def _write_on(self) -> bool:
         """Write all that there is; whether that was the end."""
@@ -125,17 +137,22 @@ class DirectStream(EventStream):
 
     def take(self, batch: Batch) -> bool:
         """See Taker: what is new goes right into the transport, unless that is full."""
+        framed = self._framed(batch)
+        return framed is not None and (not framed or self._direct.push(framed))
+
+    def _framed(self, batch: Batch) -> bytes | None:
+        """What the batch looks like on the line; None if it cannot be encoded, which a task has to find out, too."""
         if not batch.deliveries:
-            return True
+            return b""
         framed = batch.memo.get(self._encode)
         if framed is None:
             try:
                 chunk = self._encode(batch)
             except Exception:  # noqa: BLE001 - it is raised again in a task, where it can be told
-                return False
+                return None
             assert isinstance(chunk, bytes)
             framed = batch.memo[self._encode] = in_chunks(chunk)
-        return self._direct.push(framed)
+        return framed
 
     def wake(self) -> None:
         """See Taker."""
