@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 from pathlib import Path
@@ -14,7 +15,7 @@ from taskcast_server import serve as serving_module
 from tests.fixtures.eventually import eventually
 from tests.server.app_server import client, following
 from tests.server.http_receiver import Got, Receiver, Reply
-from tests.server.programs import Program, taskcast
+from tests.server.programs import TASKCAST, Program, taskcast
 
 pytestmark = pytest.mark.anyio
 
@@ -151,6 +152,24 @@ async def test_a_delivery_that_was_not_noted_before_a_kill_is_made_again_in_orde
 
 def indexes(receiver: Receiver) -> list[int]:
     return [json.loads(got.body)["index"] for got in receiver.got]
+
+
+async def test_a_signal_is_heard_while_a_store_is_still_waited_for(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        command = [str(TASKCAST), "start", "--storage", "redis", "-p", "0"]
+        program = Program(command, tmp_path, {**os.environ, "TASKCAST_REDIS_URL": url})
+        try:
+            silent.settimeout(60)
+            connection, _ = await asyncio.to_thread(silent.accept)
+            with connection:
+                assert await stopped(program) == 0
+        finally:
+            program.process.kill()
+    assert "Traceback" not in program.output
+    assert "unavailable" not in program.output, "it has not waited until it gave up"
 
 
 async def test_an_address_in_use_is_told_before_any_store_is_opened(tmp_path: Path) -> None:

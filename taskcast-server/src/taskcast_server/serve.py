@@ -6,6 +6,7 @@ under way are finished; followers flush within their deadline; stores are closed
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -16,6 +17,7 @@ from types import FrameType
 
 import uvicorn
 from attrs import frozen
+from uvicorn.lifespan.on import LifespanOn
 
 from taskcast_core.config import Config
 from taskcast_core.plugins import Plugins
@@ -26,6 +28,8 @@ from taskcast_server.protocol import DirectProtocol
 
 FINISH_S = 15
 """How long requests under way may take when the server stops."""
+_LISTEN_S = 0.1
+"""How often a server that is still being opened looks whether it is to stop."""
 _COLLECT_AFTER = (20_000, 20, 20)
 _KEEP_ALIVE_S = 75  # longer than the idle timeout of common proxies, so that they are the ones to close
 
@@ -117,12 +121,27 @@ class _Server(uvicorn.Server):
         self._app, self._on_started = app, on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then tell."""
-        await super().startup(sockets)
+        """Start, then tell; unless a signal comes while something outside is still waited for."""
+        try:
+            async with asyncio.timeout(None) as patience:
+                listening = asyncio.create_task(self._listen(patience))
+                try:
+                    await super().startup(sockets)
+                finally:
+                    listening.cancel()
+        except TimeoutError:
+            if isinstance(self.lifespan, LifespanOn):
+                self.lifespan.startup_failed = True  # which nobody needs to be told; the loop's end ends it
+            return
         look_less_often_for_cycles()
         if self._on_started is not None and sockets:
             host, port = sockets[0].getsockname()[:2]
             self._on_started(Started(host, port, _url(host, port), self._app.generated_admin_token))
+
+    async def _listen(self, patience: asyncio.Timeout) -> None:
+        while not self.should_exit:
+            await asyncio.sleep(_LISTEN_S)
+        patience.reschedule(asyncio.get_running_loop().time())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, send the readers away, then wait as uvicorn does."""
