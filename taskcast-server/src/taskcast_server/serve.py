@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -28,8 +29,6 @@ from taskcast_server.protocol import DirectProtocol
 
 FINISH_S = 15
 """How long requests under way may take when the server stops."""
-_LISTEN_S = 0.1
-"""How often a server that is still being opened looks whether it is to stop."""
 _COLLECT_AFTER = (20_000, 20, 20)
 _KEEP_ALIVE_S = 75  # longer than the idle timeout of common proxies, so that they are the ones to close
 
@@ -119,16 +118,18 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: TaskcastApp, on_started: Callable[[Started], None] | None) -> None:
         super().__init__(config)
         self._app, self._on_started = app, on_started
+        self._stop_opening: Callable[[], object] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell; unless a signal comes while something outside is still waited for."""
         try:
             async with asyncio.timeout(None) as patience:
-                listening = asyncio.create_task(self._listen(patience))
+                giving_up = asyncio.create_task(self._give_up(patience))
                 try:
                     await super().startup(sockets)
                 finally:
-                    listening.cancel()
+                    giving_up.cancel()
+                    self._stop_opening = None
         except TimeoutError:
             if isinstance(self.lifespan, LifespanOn):
                 self.lifespan.startup_failed = True  # which nobody needs to be told; the loop's end ends it
@@ -138,10 +139,12 @@ class _Server(uvicorn.Server):
             host, port = sockets[0].getsockname()[:2]
             self._on_started(Started(host, port, _url(host, port), self._app.generated_admin_token))
 
-    async def _listen(self, patience: asyncio.Timeout) -> None:
-        while not self.should_exit:
-            await asyncio.sleep(_LISTEN_S)
-        patience.reschedule(asyncio.get_running_loop().time())
+    async def _give_up(self, patience: asyncio.Timeout) -> None:
+        loop, signalled = asyncio.get_running_loop(), asyncio.Event()
+        self._stop_opening = partial(loop.call_soon_threadsafe, signalled.set)
+        if not self.should_exit:
+            await signalled.wait()
+        patience.reschedule(loop.time())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, send the readers away, then wait as uvicorn does."""
@@ -154,6 +157,8 @@ class _Server(uvicorn.Server):
         """Note the signal; uvicorn would raise it again at the end, and so change the exit status."""
         super().handle_exit(sig, frame)
         self._captured_signals.clear()
+        if self._stop_opening is not None:
+            self._stop_opening()
 
 
 def look_less_often_for_cycles() -> None:
