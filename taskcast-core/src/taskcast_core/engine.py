@@ -289,7 +289,9 @@ class TaskEngine:
         """``publish_events`` for callers that want the entries as they were committed. Raises as ``publish_event``."""
         if len(drafts) > self.settings.max_batch:
             raise InvalidInput(f"at most {self.settings.max_batch} events at once")
-        key = self._key("publish", task_id, idempotency_key, drafts, PUBLISH_KEY_MS)
+        key = None
+        if idempotency_key is not None:
+            key = self._key("publish", task_id, idempotency_key, drafts, PUBLISH_KEY_MS)
         committed = await self._append(task_id, drafts, key, assignment_id)
         if self.workers is not None and committed.stored.task.assignment_id is not None:
             await self.workers.seen(committed.stored.task.assignment_id)

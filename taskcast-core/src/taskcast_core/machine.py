@@ -7,7 +7,7 @@ that a commit has to know, and grows with the number of series and of distinct (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from attrs import define, evolve, frozen
 
@@ -90,10 +90,10 @@ class Outcome:
 
     stored: Stored
     entries: tuple[Entry, ...]
-    series: Mapping[str, SeriesState]
-    parts: tuple[TextPart, ...]
-    replaced: tuple[int, ...]
-    kinds: Mapping[Kind, int]
+    series: dict[str, SeriesState]
+    parts: list[TextPart]
+    replaced: list[int]
+    kinds: dict[Kind, int]
     size: int
     key: KeyRecord | None
 
@@ -115,21 +115,18 @@ def apply(state: LogState, change: Change, now: int) -> Outcome:
     stored = state.stored
     _check_guard(change, stored)
     now = max(now, stored.last_timestamp)
-    appended = _append(state, change.events, now)
-    if appended.entries:
-        _check_limits(state, appended, change.limits)
-    after = Stored(
-        record=change.record or stored.record,
-        segments=stored.segments,
-        rev=stored.rev + (change.record is not None),
-        last_index=stored.last_index + len(appended.entries),
-        last_timestamp=now if appended.entries else stored.last_timestamp,
-        first_index=stored.first_index,
-    )
-    return Outcome(
-        after, tuple(appended.entries), appended.series, tuple(appended.parts), tuple(appended.replaced),
-        appended.kinds, appended.size, _key_record(change, stored, after, now),
-    )  # fmt: skip
+    record, rev = stored.record, stored.rev
+    if change.record is not None:
+        record, rev = change.record, rev + 1
+    last_index, last_timestamp = stored.last_index + len(change.events), now if change.events else stored.last_timestamp
+    after = Stored(record, stored.segments, rev, last_index, last_timestamp, stored.first_index)
+    outcome = Outcome(after, (), {}, [], [], {}, 0, None)
+    if change.events:
+        _append(state, outcome, change.events, now)
+        _check_limits(state, outcome, change.limits)
+    if change.key is not None:
+        outcome.key = _key_record(change.key, change, stored, after, now)
+    return outcome
 
 
 def _check_guard(change: Change, stored: Stored) -> None:
@@ -142,37 +139,24 @@ def _check_guard(change: Change, stored: Stored) -> None:
         raise GuardFailed("status", stored)
 
 
-class _Appended:
-    """The new entries of one commit, and what they add up to."""
-
-    __slots__ = ("entries", "kinds", "parts", "replaced", "series", "size")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.series: dict[str, SeriesState] = {}
-        self.parts: list[TextPart] = []
-        self.replaced: list[int] = []
-        self.kinds: dict[Kind, int] = {}
-        self.size = 0
-
-
-def _append(state: LogState, drafts: tuple[EventDraft, ...], now: int) -> _Appended:
-    out = _Appended()
-    index = state.stored.last_index
+def _append(state: LogState, out: Outcome, drafts: tuple[EventDraft, ...], now: int) -> None:
+    origin, index, kinds = state.origin, state.stored.last_index, out.kinds
+    entries = []
+    size = 0
     for draft in drafts:
         index += 1
         if draft.series_id is not None and draft.series_mode in ("accumulate", "latest"):
             entry = _append_to_series(state, out, draft, index, now)
         else:
-            entry = Entry(state.origin, index, now, draft)
-        out.entries.append(entry)
-        out.size += len(entry.text)
+            entry = Entry(origin, index, now, draft)
+        entries.append(entry)
+        size += len(entry.text)
         kind = (draft.type, draft.level)
-        out.kinds[kind] = out.kinds.get(kind, 0) + 1
-    return out
+        kinds[kind] = kinds.get(kind, 0) + 1
+    out.entries, out.size = tuple(entries), size
 
 
-def _append_to_series(state: LogState, out: _Appended, draft: EventDraft, index: int, now: int) -> Entry:
+def _append_to_series(state: LogState, out: Outcome, draft: EventDraft, index: int, now: int) -> Entry:
     assert draft.series_id is not None
     series_id = draft.series_id
     previous = out.series.get(series_id) or state.series.get(series_id)
@@ -191,7 +175,7 @@ def _append_to_series(state: LogState, out: _Appended, draft: EventDraft, index:
     return entry
 
 
-def _check_limits(state: LogState, appended: _Appended, limits: LogLimits) -> None:
+def _check_limits(state: LogState, appended: Outcome, limits: LogLimits) -> None:
     if state.stored.last_index + 1 + len(appended.entries) > limits.max_events:
         raise LimitExceeded("maxEventsPerTask", limits.max_events)
     if state.size + appended.size > limits.max_bytes:
@@ -206,10 +190,7 @@ def _check_limits(state: LogState, appended: _Appended, limits: LogLimits) -> No
             break
 
 
-def _key_record(change: Change, before: Stored, after: Stored, now: int) -> KeyRecord | None:
-    key = change.key
-    if key is None:
-        return None
+def _key_record(key: Key, change: Change, before: Stored, after: Stored, now: int) -> KeyRecord:
     return KeyRecord(
         key.name, key.body_hash, now + key.ttl_ms, before.epoch, before.last_index + 1, len(change.events),
         after if change.keep_reply else None,
@@ -219,17 +200,17 @@ def _key_record(change: Change, before: Stored, after: Stored, now: int) -> KeyR
 def absorbed(state: LogState, entry: Entry) -> Outcome:
     """What an entry that was committed elsewhere adds to a copy of its log; the record is not its matter."""
     series: dict[str, SeriesState] = {}
-    parts: tuple[TextPart, ...] = ()
-    replaced: tuple[int, ...] = ()
+    parts: list[TextPart] = []
+    replaced: list[int] = []
     series_id = entry.series_id
     if series_id is not None and entry.series_mode in ("accumulate", "latest"):
         previous = state.series.get(series_id)
         part = _part_of(entry, previous)
         default = previous.default_field if previous and previous.default_field else _default_field(part)
         series[series_id] = advance(entry.draft, entry.index, previous, default, part)
-        parts = (part,) if part else ()
+        parts = [part] if part else []
         if entry.series_mode == "latest" and previous and previous.mode == "latest":
-            replaced = (previous.last_index,)
+            replaced = [previous.last_index]
     kinds = {(entry.type, entry.level): 1}
     return Outcome(state.stored, (entry,), series, parts, replaced, kinds, len(entry.text), None)
 

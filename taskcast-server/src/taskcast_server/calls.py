@@ -206,7 +206,7 @@ class Call:
         if scope == "admin":
             if not may_administer(self.principal):
                 raise Forbidden
-        elif scope is not None:
+        elif scope is not None and self.principal is not OPEN:
             self.require(scope)
 
     def require(self, scope: Scope) -> None:
