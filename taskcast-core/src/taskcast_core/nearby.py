@@ -12,6 +12,7 @@ from taskcast_core.sharing import once, remembered
 
 REACH = 500
 """So far behind a channel's head readers share what they have missed; others read pages of their own."""
+_READING = "backlog"
 
 
 class Nearby:
@@ -33,9 +34,9 @@ class Nearby:
             if channel.head - index >= REACH or (channel.backlog is not None and channel.backlog.size > PAGE_BYTES):
                 return False
             channel.wanted = min(channel.wanted, index)
-            await once(channel, "backlog", partial(_read_back, channel, self._reader))
-            if channel.first_held >= first:
-                return False  # cleanup or a new epoch came between
+            await once(channel, _READING, partial(_read_back, channel, self._reader))
+            if channel.first_held >= first and channel.wanted > index:
+                return False  # we were heard, but cleanup or a new epoch came between
         return True
 
     async def locate(self, task_id: str, event_id: str, *, epoch: int) -> int | None:
@@ -71,14 +72,16 @@ async def _read_back(channel: Channel, reader: LogReader) -> None:
     Who asks while this is on its way is served by the next read. From the second on, each reads at least as much as is
     there already: so cursors all over the place cost a few reads, and a single reader costs only what it gets.
     """
-    first, held = channel.first_held, channel.held
-    lowest, channel.wanted = min(channel.wanted, first), NOTHING_WANTED
+    first, held, epoch = channel.first_held, channel.held, channel.epoch
+    lowest, channel.wanted = channel.wanted, NOTHING_WANTED
     if held:
         lowest = max(0, channel.head + 1 - REACH, min(lowest, first - held))
-    if lowest >= first:
-        return
-    page = await reader.read(
-        channel.task_id, epoch=channel.epoch, after=lowest - 1, before=first, limit=first - lowest, reverse=True
-    )
-    if page.items:
-        channel.prepend(page.items, page.last, first - 1)
+    try:
+        if lowest < first:
+            page = await reader.read(
+                channel.task_id, epoch=epoch, after=lowest - 1, before=first, limit=first - lowest, reverse=True
+            )
+            if page.items and channel.epoch == epoch:
+                channel.prepend(page.items, page.last, first - 1)
+    finally:
+        del channel.making[_READING]  # from now on somebody else has to be sent

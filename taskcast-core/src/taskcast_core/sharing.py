@@ -20,7 +20,7 @@ async def once(channel: Channel, key: object, make: Callable[[], Coroutine[Any, 
     future = channel.making.get(key)
     if future is None:
         future = channel.making[key] = asyncio.get_running_loop().create_task(make())
-        future.add_done_callback(lambda done: (channel.making.pop(key, None), has_failed(done)))
+        future.add_done_callback(lambda done: _made(channel, key, done))
     result: T = await asyncio.shield(future)
     return result
 
@@ -51,6 +51,12 @@ async def fold(channel: Channel, reader: LogReader, entry: Entry) -> Entry:
 def has_failed(future: asyncio.Future[Any]) -> bool:
     """Whether it failed; an exception that all who waited have turned away from is not reported as forgotten."""
     return future.cancelled() or future.exception() is not None
+
+
+def _made(channel: Channel, key: object, future: asyncio.Future[Any]) -> None:
+    if channel.making.get(key) is future:
+        del channel.making[key]
+    has_failed(future)
 
 
 def _forget_failure(channel: Channel, index: int, future: asyncio.Future[Any]) -> None:
