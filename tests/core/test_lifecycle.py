@@ -29,7 +29,15 @@ from taskcast_core.errors import (
     TaskNotFound,
 )
 from taskcast_core.followers import Progress
-from taskcast_core.models import CleanupMatch, CleanupRule, CleanupTrigger, EventFilter, Task
+from taskcast_core.models import (
+    CleanupMatch,
+    CleanupRule,
+    CleanupTrigger,
+    EventDraft,
+    EventFilter,
+    Task,
+    TaskError,
+)
 from taskcast_core.retention import RetentionSettings
 from taskcast_core.testing import ManualClock
 from tests.core.conftest import OpenEngine
@@ -538,6 +546,25 @@ async def test_bad_input_is_refused_and_named(engine: TaskEngine) -> None:
         await engine.transition_task(task.id, "done")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         await engine.create_task(typ="misspelt")
+    assert len(await engine.get_history(task.id)) == 1
+
+
+async def test_what_json_has_no_number_for_is_refused_and_named(engine: TaskEngine) -> None:
+    nan, endless = float("nan"), float("inf")
+    task = await running(engine)
+    error = TaskError("it broke", details={"left": [1.5, -endless]})
+    refusals = {
+        "data": engine.publish_event(task.id, type="x", level="info", data=nan),
+        "data.scores[1]": engine.publish_event(task.id, EventDraft("x", "info", {"scores": [0.5, nan]})),
+        "[1].data.at": engine.publish_events(task.id, [x(), {"type": "x", "level": "info", "data": {"at": endless}}]),
+        "params.ratio": engine.create_task({"params": {"ratio": nan, "fine": 1.5}}),
+        "result.total": engine.transition_task(task.id, "completed", result={"total": endless}),
+        "error.details.left[1]": engine.transition_task(task.id, "failed", error=error),
+    }
+    for path, refusal in refusals.items():
+        with pytest.raises(InvalidInput) as refused:
+            await refusal
+        assert refused.value.details == ((path, "expected a finite number"),)
     assert len(await engine.get_history(task.id)) == 1
 
 
