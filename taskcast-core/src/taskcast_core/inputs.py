@@ -74,7 +74,7 @@ def _find_others(value: object, path: str, found: list[str]) -> None:
 
 
 def _fields(value: Any) -> list[tuple[str, object]]:
-    return [(shown, getattr(value, name)) for name, shown in _names(type(value))]
+    return [(shown, getattr(value, name)) for name, shown in _names(type(value))]  # type: ignore[arg-type] # a class has a hash
 
 
 @cache
