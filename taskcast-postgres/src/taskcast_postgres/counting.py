@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from taskcast_core.packing import Counts, add_counts, unpack_counts
 from taskcast_postgres.database import Row, Session
-from taskcast_postgres.rows import SPAN, Counts, add_counts, unpack_counts
+from taskcast_postgres.rows import SPAN
 
 _COUNTS = f"""
 WITH start AS (

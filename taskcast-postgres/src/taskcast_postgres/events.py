@@ -16,9 +16,10 @@ import psycopg
 from attrs import frozen
 
 from taskcast_core.entries import Entry
+from taskcast_core.packing import pack
 from taskcast_postgres.database import Session
 from taskcast_postgres.failures import REFUSED
-from taskcast_postgres.rows import ENTRY_COLUMNS, MODE_CODES, pack
+from taskcast_postgres.rows import ENTRY_COLUMNS, MODE_CODES
 from taskcast_postgres.stretch import Stretch
 
 FEW = 64

@@ -11,8 +11,9 @@ from taskcast_core.contracts.followers import Due
 from taskcast_core.contracts.long_term import Watermark
 from taskcast_core.contracts.task_log import Record, Stored, TimerKind
 from taskcast_core.models import WorkerAudit
+from taskcast_core.packing import pack, unpack, within
 from taskcast_postgres.database import Session
-from taskcast_postgres.rows import STORED_COLUMNS, pack, stored_of, unpack, within
+from taskcast_postgres.rows import STORED_COLUMNS, stored_of
 
 _CHUNK = 20_000
 """Rows of a deleted task that are removed in one transaction, at most."""

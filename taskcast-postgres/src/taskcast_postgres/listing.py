@@ -8,8 +8,9 @@ from typing import Any
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.listing import decode_cursor, encode_cursor
 from taskcast_core.models import TagMatch
+from taskcast_core.packing import pack, within
 from taskcast_postgres.database import Session
-from taskcast_postgres.rows import pack, task_of, within
+from taskcast_postgres.rows import task_of
 
 
 class _Where:

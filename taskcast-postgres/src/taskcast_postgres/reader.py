@@ -16,6 +16,7 @@ from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, NotHot, NotRetained
 from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
+from taskcast_core.packing import Counts, pack, unpack
 from taskcast_core.series import SeriesState, folded
 from taskcast_postgres import counting
 from taskcast_postgres.database import Row, Session
@@ -23,14 +24,11 @@ from taskcast_postgres.rows import (
     ENTRY_COLUMNS,
     HOLE_COLUMNS,
     SERIES_READ,
-    Counts,
     Kinds,
     Origins,
     entry_of,
     hole_of,
-    pack,
     series_of,
-    unpack,
     unpack_segments,
 )
 from taskcast_postgres.stretch import first_of, last_of

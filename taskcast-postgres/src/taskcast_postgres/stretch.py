@@ -11,8 +11,9 @@ from taskcast_core.contracts.long_term import ArchiveBatch, Watermark
 from taskcast_core.contracts.task_log import Segment, Stored
 from taskcast_core.entries import Entry, Hole, is_contiguous
 from taskcast_core.errors import StorageIntegrityError
+from taskcast_core.packing import Counts, add_counts
 from taskcast_core.series import SeriesState, TextPart
-from taskcast_postgres.rows import SPAN, Counts, Kinds, Origins, add_counts
+from taskcast_postgres.rows import SPAN, Kinds, Origins
 
 Piece = tuple[str, int]
 """A series and a run."""

@@ -9,9 +9,10 @@ from taskcast_core.contracts.task_log import TrimRule
 from taskcast_core.entries import draft_of
 from taskcast_core.errors import EpochChanged, NotHot
 from taskcast_core.filters import matches_any_type
+from taskcast_core.packing import pack
 from taskcast_postgres.database import Session
 from taskcast_postgres.digging import dig
-from taskcast_postgres.rows import MODE_CODES, Kinds, pack
+from taskcast_postgres.rows import MODE_CODES, Kinds
 from taskcast_postgres.stretch import hole_of_one
 
 _DOOM = """

@@ -14,6 +14,7 @@ from typing import Any
 from taskcast_core.contracts.long_term import ArchiveBatch, Watermark
 from taskcast_core.entries import Hole
 from taskcast_core.errors import StorageIntegrityError, StoreUnavailable
+from taskcast_core.packing import pack, pack_counts, unpack
 from taskcast_core.series import SeriesState
 from taskcast_postgres.counting import counts_before
 from taskcast_postgres.database import Row, Session
@@ -28,12 +29,9 @@ from taskcast_postgres.rows import (
     SERIES_READ,
     Kinds,
     Origins,
-    pack,
-    pack_counts,
     record_row,
     series_of,
     series_row,
-    unpack,
     unpack_segments,
 )
 from taskcast_postgres.stretch import Known, Stretch, hole_of_one

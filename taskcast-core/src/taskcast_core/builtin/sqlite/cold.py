@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from taskcast_core.builtin.sqlite import copies, log
 from taskcast_core.builtin.sqlite.followers import have_passed
-from taskcast_core.builtin.sqlite.rows import HIDDEN, OPEN, RESTORED, Row, pack
+from taskcast_core.builtin.sqlite.rows import HIDDEN, OPEN, RESTORED, Row
 from taskcast_core.builtin.sqlite.session import Session
 from taskcast_core.contracts.cold import RestoreTicket
 from taskcast_core.contracts.task_log import LogCopy, Stored
 from taskcast_core.errors import TaskDeleting, TaskExists, TicketRefused
 from taskcast_core.ids import new_ulid
+from taskcast_core.packing import pack
 
 
 def release(session: Session, task_id: str, epoch: int, last_index: int, rev: int) -> bool:

@@ -17,12 +17,8 @@ from taskcast_core.builtin.sqlite.rows import (
     MODE_CODES,
     LogNames,
     Row,
-    add_counts,
-    pack,
-    pack_counts,
     pack_segments,
     position,
-    unpack,
 )
 from taskcast_core.builtin.sqlite.session import Session
 from taskcast_core.contracts.task_log import LogCopy, SeriesCopy, Stored, TrimRule
@@ -31,6 +27,7 @@ from taskcast_core.errors import EpochChanged, NotHot
 from taskcast_core.filters import matches_any_type
 from taskcast_core.ids import new_salt
 from taskcast_core.machine import LogState
+from taskcast_core.packing import add_counts, pack, pack_counts, unpack
 
 _ROWS_AT_ONCE = 1_024
 _PIECE = 64 << 10

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from taskcast_core.builtin.sqlite.rows import MAX_INDEX, Counts, add_counts, position, unpack_counts
+from taskcast_core.builtin.sqlite.rows import MAX_INDEX, position
+from taskcast_core.packing import Counts, add_counts, unpack_counts
 
 SPAN = 1_000
 """A checkpoint is written at every index that is a multiple of this; no run of removed entries reaches across one."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 import sqlite3
 
 from taskcast_core import wire
-from taskcast_core.builtin.sqlite.rows import OPEN, RESTORED, STORED_COLUMNS, pack, stored_of, unpack
+from taskcast_core.builtin.sqlite.rows import OPEN, RESTORED, STORED_COLUMNS, stored_of
 from taskcast_core.builtin.sqlite.session import Session
 from taskcast_core.contracts.followers import Backlog, DeadLetter, Dirty, Due, FollowerKind
 from taskcast_core.contracts.task_log import Stored, TimerKind
 from taskcast_core.errors import TicketRefused
 from taskcast_core.ids import new_ulid
+from taskcast_core.packing import pack, unpack
 
 # ── Lanes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,18 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from attrs import define, field, frozen
 
 from taskcast_core.builtin.sqlite.counting import SPAN, counts_between
-from taskcast_core.builtin.sqlite.rows import (
-    HOLE_COLUMNS,
-    Counts,
-    LogNames,
-    Row,
-    add_counts,
-    insert_all,
-    pack_counts,
-    position,
-    unpack_counts,
-)
+from taskcast_core.builtin.sqlite.rows import HOLE_COLUMNS, LogNames, Row, insert_all, position
 from taskcast_core.entries import Hole
+from taskcast_core.packing import Counts, add_counts, pack_counts, unpack_counts
 
 REMOVED = "INSERT INTO removed (pos, n, kind)"
 

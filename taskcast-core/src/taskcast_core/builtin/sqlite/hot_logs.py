@@ -12,10 +12,11 @@ from attrs import define, field
 
 from taskcast_core import wire
 from taskcast_core.builtin.sqlite.counting import counts_before
-from taskcast_core.builtin.sqlite.rows import MODES, OPEN, STORED_COLUMNS, pack, stored_of, unpack, unpack_or_none
+from taskcast_core.builtin.sqlite.rows import OPEN, STORED_COLUMNS, stored_of
 from taskcast_core.contracts.task_log import Record
 from taskcast_core.entries import Origin, draft_of
 from taskcast_core.machine import Kind, LogState
+from taskcast_core.packing import MODES, pack, unpack, unpack_or_none
 from taskcast_core.series import SeriesState
 
 _TASK_WEIGHT = 2_000

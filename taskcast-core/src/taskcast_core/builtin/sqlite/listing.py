@@ -9,12 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from taskcast_core import wire
-from taskcast_core.builtin.sqlite.rows import OPEN, pack, task_of, unpack_or_none
+from taskcast_core.builtin.sqlite.rows import OPEN, task_of
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.listing import decode_cursor, encode_cursor
 from taskcast_core.models import TagMatch, TaskStatus
-
-_MAX = (1 << 63) - 1
+from taskcast_core.packing import pack, unpack_or_none, within
 
 
 class _Where:
@@ -60,18 +59,13 @@ def _condition(query: ListQuery) -> _Where:
         # There may be more of them than a statement can have values.
         where.add("id IN (SELECT CAST(value AS BLOB) FROM json_each(?))", wire.dumps(list(query.task_ids)).decode())
     if query.created_after is not None:
-        where.add("created_at > ?", _within(query.created_after))
+        where.add("created_at > ?", within(query.created_after))
     if query.created_before is not None:
-        where.add("created_at < ?", _within(query.created_before))
+        where.add("created_at < ?", within(query.created_before))
     if query.cursor is not None:
         created_at, task_id = decode_cursor(query.cursor)
-        where.add("(created_at, id) < (?, ?)", _within(created_at), pack(task_id))
+        where.add("(created_at, id) < (?, ?)", within(created_at), pack(task_id))
     return where
-
-
-def _within(value: int) -> int:
-    """As near as SQLite's integers come."""
-    return max(-_MAX, min(value, _MAX))
 
 
 def _add_types(where: _Where, patterns: Sequence[str]) -> None:

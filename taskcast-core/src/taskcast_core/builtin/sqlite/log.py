@@ -25,10 +25,8 @@ from taskcast_core.builtin.sqlite.rows import (
     Row,
     key_of,
     key_row,
-    pack,
     position,
     stored_of,
-    unpack,
 )
 from taskcast_core.builtin.sqlite.session import Session
 from taskcast_core.contracts.task_log import Change, Committed, Key, LogCopy, Record, Segment, Stored
@@ -36,6 +34,7 @@ from taskcast_core.entries import Entry
 from taskcast_core.errors import LimitExceeded, NotHot, ReplyExpired, TaskDeleting, TaskExists
 from taskcast_core.ids import new_salt
 from taskcast_core.machine import KeyRecord
+from taskcast_core.packing import pack, unpack
 
 _PRUNE_EVERY = 256
 

@@ -21,9 +21,6 @@ from taskcast_core.builtin.sqlite.rows import (
     Row,
     insert_all,
     key_row,
-    pack,
-    pack_counts,
-    pack_or_none,
     position,
     task_row,
 )
@@ -31,6 +28,7 @@ from taskcast_core.contracts.followers import kind_of
 from taskcast_core.contracts.task_log import Record
 from taskcast_core.entries import Entry
 from taskcast_core.machine import KeyRecord, Outcome
+from taskcast_core.packing import pack, pack_counts, pack_or_none
 from taskcast_core.series import SeriesState, TextPart
 
 JOIN_AFTER = 256

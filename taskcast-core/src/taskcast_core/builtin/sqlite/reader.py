@@ -22,13 +22,10 @@ from taskcast_core.builtin.sqlite.rows import (
     OPEN,
     RESTORED,
     STORED_COLUMNS,
-    Counts,
     LogNames,
     Row,
-    pack,
     position,
     stored_of,
-    unpack,
     unpack_segments,
 )
 from taskcast_core.contracts.log_reader import PAGE_BYTES, Page, SeriesPage
@@ -37,6 +34,7 @@ from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, NotHot, NotRetained
 from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
+from taskcast_core.packing import Counts, pack, unpack
 from taskcast_core.series import folded
 
 _CHUNK = 64  # rows: so little is read ahead of a page that ends early

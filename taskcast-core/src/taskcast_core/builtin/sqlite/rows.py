@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,59 +16,16 @@ from taskcast_core.entries import Entry, Hole, Origin
 from taskcast_core.errors import StoreUnavailable
 from taskcast_core.machine import KeyRecord, Kind
 from taskcast_core.models import SeriesMode, Task
+from taskcast_core.packing import MODES, pack_or_none, unpack, unpack_counts, unpack_or_none
 
 Row = tuple[Any, ...]
 
 SHIFT = 32
 MAX_INDEX = (1 << SHIFT) - 1
-MODES: tuple[SeriesMode, ...] = ("keep-all", "accumulate", "latest")
 MODE_CODES: dict[SeriesMode, int] = {mode: code for code, mode in enumerate(MODES)}
 
 OPEN, HIDDEN, RESTORED = 0, 1, 2
 """States of a task's row."""
-
-
-# ── Text and JSON ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def pack(text: str) -> bytes:
-    """Free text as it is stored; lone surrogates survive."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def unpack(blob: bytes) -> str:
-    """``pack`` read back."""
-    return blob.decode("utf-8", "surrogatepass")
-
-
-def pack_or_none(text: str | None) -> bytes | None:
-    """``pack`` where there may be nothing."""
-    return None if text is None else pack(text)
-
-
-def unpack_or_none(blob: bytes | None) -> str | None:
-    """``unpack`` where there may be nothing."""
-    return None if blob is None else unpack(blob)
-
-
-Counts = dict[int, int]
-"""How many entries of each kind's number."""
-
-
-def pack_counts(counts: Mapping[int, int]) -> str:
-    """Counts as they are stored."""
-    return orjson.dumps(list(counts.items())).decode()
-
-
-def unpack_counts(text: str) -> Counts:
-    """``pack_counts`` read back."""
-    return dict(orjson.loads(text))
-
-
-def add_counts(total: Counts, more: Mapping[int, int]) -> None:
-    """Add ``more`` to ``total``."""
-    for kind, n in more.items():
-        total[kind] = total.get(kind, 0) + n
 
 
 # ── Tasks ─────────────────────────────────────────────────────────────────────────────────────────────────────────

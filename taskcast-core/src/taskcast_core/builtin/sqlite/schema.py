@@ -10,7 +10,8 @@ from pathlib import Path
 from taskcast_core.builtin.sqlite.holes import REMOVED, spread
 from taskcast_core.builtin.sqlite.lock import StoreFileError
 from taskcast_core.builtin.sqlite.options import SqliteOptions
-from taskcast_core.builtin.sqlite.rows import Counts, add_counts, insert_all, pack_counts, position, unpack_counts
+from taskcast_core.builtin.sqlite.rows import insert_all, position
+from taskcast_core.packing import Counts, add_counts, pack_counts, unpack_counts
 
 APPLICATION_ID = 0x54434153
 """Marks a file as ours in its header (``TCAS``)."""

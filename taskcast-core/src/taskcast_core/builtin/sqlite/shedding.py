@@ -8,10 +8,11 @@ from taskcast_core import wire
 from taskcast_core.builtin.sqlite import copies, log, pending
 from taskcast_core.builtin.sqlite.counting import counts_before
 from taskcast_core.builtin.sqlite.hot_logs import HotLog
-from taskcast_core.builtin.sqlite.rows import KEY_COLUMNS, OPEN, pack_counts, position
+from taskcast_core.builtin.sqlite.rows import KEY_COLUMNS, OPEN, position
 from taskcast_core.builtin.sqlite.session import Session
 from taskcast_core.contracts.task_log import LogCopy, Stored
 from taskcast_core.errors import EpochChanged, NotHot
+from taskcast_core.packing import pack_counts
 
 
 def shed(session: Session, task_id: str, epoch: int, before: int, limit: int) -> int:

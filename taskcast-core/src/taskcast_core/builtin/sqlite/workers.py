@@ -13,10 +13,11 @@ from attrs import evolve
 from taskcast_core import wire
 from taskcast_core.builtin.memory_queue import queue_key
 from taskcast_core.builtin.sqlite.reader import get
-from taskcast_core.builtin.sqlite.rows import OPEN, pack, task_of, unpack
+from taskcast_core.builtin.sqlite.rows import OPEN, task_of
 from taskcast_core.builtin.sqlite.session import Session
 from taskcast_core.contracts.workers import Assignment
 from taskcast_core.models import AssignMode, Task, Worker
+from taskcast_core.packing import pack, unpack
 
 _ASSIGNMENT = "id, task_id, worker_id, cost, assigned_at, lease_until, confirmed, status"
 _USED = "(SELECT coalesce(sum(a.cost), 0) FROM assignments a WHERE a.worker_id = w.id)"
