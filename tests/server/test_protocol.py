@@ -10,10 +10,13 @@ import httpx
 import pytest
 
 from taskcast_server.exchange import in_chunks
+from taskcast_server.protocol import MAX_HEAD_BYTES
 from tests.fixtures.eventually import eventually
 from tests.server.app_server import serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_stray_tasks")]
+
+NOT_HTTP = b'{"error":"Invalid HTTP request received.","code":"malformed_request"}'
 
 App = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
@@ -127,8 +130,8 @@ async def _send_all(writer: asyncio.StreamWriter, body: bytes) -> None:
         (b"GET http://x/far HTTP/1.1\r\nhost: x\r\n\r\n", 200, b"/far:"),
         (b"HEAD / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", 200, b""),
         (b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n", 200, b"/:"),
-        (b"GET / HTTP/9.9\r\nhost: x\r\n\r\n", 400, b"Invalid HTTP request received."),
-        (b"nonsense\r\n\r\n", 400, b"Invalid HTTP request received."),
+        (b"GET / HTTP/9.9\r\nhost: x\r\n\r\n", 400, NOT_HTTP),
+        (b"nonsense\r\n\r\n", 400, NOT_HTTP),
     ],
 )
 async def test_what_is_asked_in_other_ways(request_: bytes, status: int, body: bytes) -> None:
@@ -136,6 +139,15 @@ async def test_what_is_asked_in_other_ways(request_: bytes, status: int, body: b
         writer.write(request_)
         answered, _, sent = await reply_of(reader)
         assert (int(answered.split()[1]), sent) == (status, body)
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nx-a: ", b"GET /"])
+async def test_headers_have_an_end(start: bytes) -> None:
+    async with line_to(echo) as (reader, writer):
+        writer.write(start + b"a" * MAX_HEAD_BYTES)
+        status, headers, _ = await reply_of(reader)
+        assert status == b"HTTP/1.1 431 Request Header Fields Too Large"
+        assert headers[b"connection"] == b"close"
 
 
 async def test_an_old_client_is_told_the_end_by_the_end_of_the_connection() -> None:

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl, s
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
+from taskcast_core.wire import dumps
 from taskcast_server.direct import EXTENSION
 from taskcast_server.exchange import Exchange, Header, as_sent
 
@@ -25,11 +26,17 @@ _NOTHING: dict[str, Any] = {}
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 _NOTED = _FORWARDED | {b"expect"}
 
+_JSON: Header = (b"content-type", b"application/json")
+
+MAX_HEAD_BYTES = 64 << 10
+"""So much of a request may come before its headers are complete."""
+
 
 class DirectProtocol(HttpToolsProtocol):
     """What `taskcast start` speaks HTTP with. It needs httptools."""
 
     is_full = False
+    _is_in_head = False
     _standing: tuple[list[Header], bytes] = ([], b"")  # of all connections, as uvicorn has it new every second
 
     # ── The line ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -91,6 +98,24 @@ class DirectProtocol(HttpToolsProtocol):
         else:
             self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
 
+    def data_received(self, data: bytes) -> None:
+        """Some more of a request."""
+        super().data_received(data)
+        if self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, "headers_too_large", f"The headers are longer than {MAX_HEAD_BYTES} bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        """What was received is not HTTP."""
+        self._refuse(400, "malformed_request", msg)
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answer where there is no exchange, and close."""
+        self._is_in_head = False
+        exchange = Exchange(self, "", "1.1", keep_alive=False, expects_continue=False)
+        exchange.reply(status, (_JSON,), dumps({"error": message, "code": code}))
+
     # ── What the parser finds ──────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
@@ -100,6 +125,7 @@ class DirectProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         self._idle_since = None
         self._is_upgrade = self._is_forwarded = False
+        self._is_in_head, self._head_bytes = True, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One of the request's headers."""
@@ -113,6 +139,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """It is known what is asked for: the application may begin."""
+        self._is_in_head = False
         parser, url = self.parser, self.url
         version = parser.get_http_version()
         scope: dict[str, Any] = {

@@ -13,9 +13,9 @@ from taskcast_core.models import Task
 from taskcast_core.values import value
 from taskcast_core.workers import ClaimFailed
 from taskcast_server.errors import HttpError
+from taskcast_server.exchange import Header
 from taskcast_server.webhooks.targets import without_secrets
 
-Header = tuple[bytes, bytes]
 JSON: Header = (b"content-type", b"application/json")
 _RETRY_SOON: Header = (b"retry-after", b"1")
 

@@ -10,8 +10,9 @@ from taskcast_core.history import PAGE, History
 from taskcast_core.models import Cursor
 from taskcast_server.calls import Call
 from taskcast_server.event_text import event_text, event_texts
+from taskcast_server.exchange import Header
 from taskcast_server.requests import read_cursor, read_events, read_limit, read_view
-from taskcast_server.responses import JSON, Header, Reply
+from taskcast_server.responses import JSON, Reply
 from taskcast_server.routes.documents import ASSIGNMENT, IDEMPOTENCY, INTEGER, LEVELS, SINCE, TYPES, lists_of, reference
 from taskcast_server.routes.ndjson import MEDIA_TYPE, publish_lines
 from taskcast_server.routes.workers import told_with_publish

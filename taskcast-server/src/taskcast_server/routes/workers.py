@@ -19,8 +19,9 @@ from taskcast_core.workers import WorkerLayer
 from taskcast_core.workers.roster import Roster
 from taskcast_server.calls import Call
 from taskcast_server.errors import ClientGone, RouteNotFound, UpgradeRequired
+from taskcast_server.exchange import Header
 from taskcast_server.requests import comma_list, read_integer, read_limit, text_faults
-from taskcast_server.responses import NO_CONTENT, Header, Reply, cancelled_header, json_reply, shown_task
+from taskcast_server.responses import NO_CONTENT, Reply, cancelled_header, json_reply, shown_task
 from taskcast_server.routes.documents import INTEGER, lists_of, record
 from taskcast_server.routing import Doc, Parameter, Route
 
