@@ -121,6 +121,17 @@ async def test_a_dependency_has_a_history_and_a_place_is_as_well_as_what_it_need
             assert (await detail(http))["dependencies"]["redisPubSub"]["state"] == "healthy"
 
 
+async def test_a_server_that_is_being_stopped_is_alive_and_not_ready() -> None:
+    async with memory_engine() as engine:
+        app = create_taskcast_app(engine)
+        async with serving(app) as url, client(url) as http:
+            assert (await http.get("/health/ready")).json() == {"ok": True, "dependencies": {}}
+            app.dismiss_readers()
+            told = await http.get("/health/ready")
+            assert (told.status_code, told.json()) == (503, {"ok": False, "closing": True, "dependencies": {}})
+            assert (await http.get("/health")).status_code == 200
+
+
 async def test_a_place_that_needs_nothing_of_what_is_away_is_well() -> None:
     async def away() -> None:
         raise StoreUnavailable("redisPubSub", "timeout")

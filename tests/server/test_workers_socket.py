@@ -314,11 +314,16 @@ async def test_who_may_connect() -> None:
             ("/workers/ws", bearer("reader"), 403),
             ("/workers/other", bearer("all"), 404),
         ):
+            headers["x-request-id"] = f"mine-{status}"
             with pytest.raises(InvalidStatus) as refused:
                 await connect(url + path, additional_headers=headers, proxy=None)
             assert refused.value.response.status_code == status
+            assert refused.value.response.headers["x-request-id"] == f"mine-{status}"
             assert "error" in json.loads(refused.value.response.body)
         async with connected(one, "worker") as bound:
+            accepted = bound.connection.response
+            assert accepted is not None
+            assert accepted.headers["x-request-id"]
             await bound.say(type="register", workerId="other")
             error = await bound.expect("error")
             assert (error["message"], error["code"]) == ("Forbidden: worker ID mismatch", "FORBIDDEN")

@@ -45,10 +45,11 @@ async def live(_: Call) -> Reply:
 
 
 async def ready(call: Call) -> Reply:
-    """``GET /health/ready``."""
+    """``GET /health/ready``; a server that is being stopped is not ready, whatever its dependencies are."""
     states = await call.services.dependencies.look()
-    is_ready = all(state.is_healthy for state in states.values())
-    return json_reply({"ok": is_ready, "dependencies": _shortly(states)}, 200 if is_ready else 503)
+    is_ready = not call.services.is_closing and all(state.is_healthy for state in states.values())
+    closing = {"closing": True} if call.services.is_closing else {}
+    return json_reply({"ok": is_ready, **closing, "dependencies": _shortly(states)}, 200 if is_ready else 503)
 
 
 def _shortly(states: Mapping[str, DependencyState]) -> dict[str, dict[str, str]]:
@@ -157,6 +158,7 @@ async def diagnose(engine: TaskEngine) -> dict[str, Any]:
 
 _ANY = {"type": "object", "additionalProperties": True}
 _READY = record(ok={"type": "boolean"}, dependencies=_ANY)
+_READY["properties"] |= {"closing": {"type": "boolean"}}
 
 ROUTES = (
     Route("GET", "/", root, Doc("What this is", "Health", {200: ("name, version, links", _ANY)})),

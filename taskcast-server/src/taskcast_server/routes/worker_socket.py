@@ -32,6 +32,7 @@ from taskcast_core.models import MatchRule, Task, TaskStatus, Worker
 from taskcast_core.stopping import stop
 from taskcast_core.workers import ClaimFailed, Registration, WorkerLayer
 from taskcast_core.workers.settings import DEFAULT_CAPACITY, DEFAULT_WEIGHT
+from taskcast_server import request_ids
 from taskcast_server.errors import RouteNotFound, ShuttingDown, TooManyRequests
 from taskcast_server.requests import text_faults
 from taskcast_server.responses import error_reply
@@ -68,7 +69,7 @@ async def serve_socket(services: Services, scope: Mapping[str, Any], receive: Re
             services.meters.refused(error)
         await _refuse(error, scope, send)
         return
-    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.accept", "headers": _request_id()})
     await WorkerSocket(services, layer, principal, receive, send).run()
 
 
@@ -92,9 +93,14 @@ async def _refuse(error: TaskcastError, scope: Mapping[str, Any], send: Send) ->
         await send({"type": "websocket.close", "code": 1008})
         return
     reply = error_reply(error)
-    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), *_request_id()]
     await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": reply.body})
+
+
+def _request_id() -> list[tuple[bytes, bytes]]:
+    found = request_ids.current.get()
+    return [] if found is None else [(request_ids.HEADER, found.encode("latin-1"))]
 
 
 class WorkerSocket:
