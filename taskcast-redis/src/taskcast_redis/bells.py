@@ -2,7 +2,8 @@
 
 ``version epoch salt first last status created_at len(task id)``, then per entry
 ``len(kind) len(series id) mode run end timestamp len(text)``; the body is the task id, and per entry kind, series id
-and text. Scripts make the same (``send_bell`` in ``lua/changes.lua``), and releases side by side have to read each other's.
+and text. Scripts make the same (``send_bell`` in ``lua/changes.lua``), and releases side by side have to read each
+other's.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from taskcast_core.contracts.task_log import Change, Committed, Guard, LogLimits, Record, Segment, Stored
 from taskcast_core.entries import Entry, Origin
@@ -72,7 +72,7 @@ class Known:
         return self.rev == stored.rev and self.record is stored.record and self.segments == stored.segments
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Sent:
     """A change as it travels.
 
@@ -92,9 +92,8 @@ class Sent:
     entries: tuple[Entry, ...]
 
 
-def sent(task_id: str, change: Change, *, ring: str, known: Known | None, hints: Sequence[Hint]) -> Sent:
-    """A change made ready; ``ring``: the command to ring with, or nothing."""
-    asked = _asked(ring, change.guard, change.limits)
+def sent(task_id: str, change: Change, *, asked: bytes, known: Known | None, hints: Sequence[Hint]) -> Sent:
+    """A change made ready."""
     entries = tuple([Entry(_NOWHERE, 0, 0, draft) for draft in change.events])
     appends = bool(entries) and change.record is None and change.key is None
     size = 0
@@ -109,6 +108,21 @@ def sent(task_id: str, change: Change, *, ring: str, known: Known | None, hints:
         arguments = _general_arguments(change, entries, hints)
         size = sum(len(each) if isinstance(each, bytes | str) else 8 for each in arguments)
     return Sent(task_id, change, known, asked, appends, arguments, size, entries)
+
+
+class Asking:
+    """What is asked of changes, as the script takes it; most are asked the very same as the one before."""
+
+    def __init__(self) -> None:
+        self._ring, self._guard, self._limits = "", Guard(), LogLimits()
+        self._text = _asked(self._ring, self._guard, self._limits)
+
+    def text(self, ring: str, guard: Guard, limits: LogLimits) -> bytes:
+        """``ring``: the command to ring with, or nothing."""
+        if guard is not self._guard or limits is not self._limits or ring != self._ring:
+            self._ring, self._guard, self._limits = ring, guard, limits
+            self._text = _asked(ring, guard, limits)
+        return self._text
 
 
 @lru_cache(256)

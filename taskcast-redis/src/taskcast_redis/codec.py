@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
+from attrs import frozen
+
 from taskcast_core import wire
 from taskcast_core.contracts.task_log import Record, Segment, Stored, TimerKind
 from taskcast_core.entries import Entry, Hole, Origin, draft_of
@@ -115,35 +117,71 @@ def kinds_of(flat: Sequence[bytes]) -> dict[int, Kind]:
     return found
 
 
+@frozen
+class _Numbers:
+    """What the numbers of an entry say, all but its index."""
+
+    timestamp: int
+    type: str
+    level: Level
+    mode: SeriesMode | None
+    run: int | None
+    end: int | None
+
+
 class LogNames:
     """What the numbers in one log's entries mean, and to whom they belong."""
 
     def __init__(self, task_id: str, segments: Sequence[Segment], kinds: Mapping[int, Kind]) -> None:
         self.kinds = kinds
         self._origins = [(one.first, Origin(task_id, one.epoch, one.salt)) for one in reversed(segments)]
+        self._numbers: dict[bytes, _Numbers] = {}  # those of one commit are often the same
 
     def origin(self, index: int) -> Origin:
         """Of the entry at an index."""
-        return next((origin for first, origin in self._origins if first <= index), self._origins[-1][1])
+        for first, origin in self._origins:
+            if first <= index:
+                return origin
+        return self._origins[-1][1]
 
     def entry(self, raw: Reply) -> Entry:
         """An entry from a line of the stream."""
-        index = int(raw[0].partition(b"-")[0]) - 1
         fields = pairs(raw[1])
-        timestamp, kind, *rest = fields[b"m"].split()
+        given_ids = {raw[0]: fields[b"g"]} if b"g" in fields else {}
+        return self.entries([raw[0], fields[b"m"], fields[b"x"], fields.get(b"s", b"")], given_ids)[0]
+
+    def entries(self, flat: Sequence[bytes], given_ids: Mapping[bytes, bytes]) -> list[Entry]:
+        """Entries from a page: of each its id in the stream, its numbers, its text, and its series' id or nothing.
+
+        ``given_ids``: by ids in the stream.
+        """
+        found: list[Entry] = []
+        known, one, numbers, each = self._numbers, None, b"", iter(flat)
+        for stream_id, raw, text, series in zip(each, each, each, each, strict=True):
+            if one is None or raw != numbers:
+                numbers, one = raw, known.get(raw)
+                if one is None:
+                    one = known[raw] = self._read(raw)
+            index = int(stream_id[:-2]) - 1  # behind it stands "-0"
+            given_id = given_ids.get(stream_id) if given_ids else None
+            found.append(
+                Entry.stored(
+                    self.origin(index), index, one.timestamp, text, type=one.type, level=one.level,
+                    series_id=unpack(series) if series or one.mode else None, series_mode=one.mode,
+                    given_id=None if given_id is None else unpack(given_id), run=one.run, end=one.end,
+                )
+            )  # fmt: skip
+        return found
+
+    def _read(self, numbers: bytes) -> _Numbers:
+        timestamp, kind, *rest = numbers.split()
         type_, level = self.kinds[int(kind)]
         run = end = mode = None
         if rest:
             mode = MODES[rest[0].decode()]
             if len(rest) > 1:
                 run, end = int(rest[1]), int(rest[2])
-        series, given_id = fields.get(b"s"), fields.get(b"g")
-        return Entry.stored(
-            self.origin(index), index, int(timestamp), fields[b"x"], type=type_, level=level,
-            series_id=None if series is None else unpack(series), series_mode=mode,
-            given_id=None if given_id is None else unpack(given_id),
-            run=run, end=None if end == -1 else end,
-        )  # fmt: skip
+        return _Numbers(int(timestamp), type_, level, mode, run, None if end == -1 else end)
 
     def hole(self, raw: Reply) -> Hole:
         """A hole from its numbers."""

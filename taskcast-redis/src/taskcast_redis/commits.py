@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, islice
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define
 from redis.exceptions import ResponseError
 
 from taskcast_core.contracts.task_log import Change, Committed, Stored
 from taskcast_core.errors import StoreUnavailable
-from taskcast_redis.changes import Hint, Known, Needs, Sent, committed, sent
+from taskcast_redis.changes import Asking, Hint, Known, Needs, Sent, committed, sent
 from taskcast_redis.codec import Reply
 from taskcast_redis.connection import Argument, RedisConnection
 from taskcast_redis.failures import COMMAND
@@ -35,7 +35,7 @@ TRIES = 8
 """So often a change is sent again, because a series went on while its text was looked at."""
 
 
-@frozen(eq=False)
+@define(eq=False)
 class _Waiting:
     """A change that waits for its outcome."""
 
@@ -75,6 +75,7 @@ class CommitQueue:
         self._lines: dict[str, _Line] = {}
         self._senders: set[asyncio.Task[None]] = set()
         self._waiting = 0
+        self._asking = Asking()
         self._known: OrderedDict[str, Known] = OrderedDict()
 
     async def close(self) -> None:
@@ -88,7 +89,8 @@ class CommitQueue:
         for _ in range(TRIES):
             known = self._known.get(task_id)
             ring = connection.bell_command if connection.rings else ""
-            made = sent(task_id, change, ring=ring, known=known, hints=hints)
+            asked = self._asking.text(ring, change.guard, change.limits)
+            made = sent(task_id, change, asked=asked, known=known, hints=hints)
             # Whoever gives up waiting leaves the change in the line: it is made or not, but the others' are made.
             reply = await self._put(connection.keys.of(task_id), made)
             try:

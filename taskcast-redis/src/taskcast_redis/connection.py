@@ -53,7 +53,8 @@ class RedisConnection:
 
     Attributes:
         keys: the key space, known once connected. health: of this connection. persistence: what an acknowledgement
-        survives. stores, broadcasts: open users of this connection. has_sharded_bells: whether bells stay in the part
+        survives. stores, broadcasts: open users of this connection. is_cluster: whether keys of different shards may
+        live on different servers. has_sharded_bells: whether bells stay in the part
         of the Cluster that serves their task.
     """
 
@@ -61,6 +62,7 @@ class RedisConnection:
         self.options = options
         self._owns_client = client is None
         self.client: Client = packed_quickly(make_client(options)) if client is None else client
+        self.is_cluster = isinstance(self.client, RedisCluster)
         self.health = Dependency(COMMAND)
         self.keys = Keys(options.prefix, options.shards or DEFAULT_SHARDS)
         self.persistence = ""
@@ -144,11 +146,6 @@ class RedisConnection:
         )
 
     # ── What kind of Redis ────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def is_cluster(self) -> bool:
-        """Whether keys of different shards may live on different servers."""
-        return isinstance(self.client, RedisCluster)
 
     @property
     def keeps_order(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from taskcast_core.contracts.task_log import (
     Change,
@@ -38,9 +39,9 @@ class LogWriter:
         """Wait for the commits in flight."""
         await self._queue.close()
 
-    async def commit(self, task_id: str, change: Change) -> Committed:
+    def commit(self, task_id: str, change: Change) -> Coroutine[Any, Any, Committed]:
         """See TaskLog."""
-        return await self._queue.commit(task_id, change)
+        return self._queue.commit(task_id, change)
 
     async def reserve(self, key: Key, task_id: str) -> str:
         """See TaskLog."""

@@ -11,7 +11,7 @@ from taskcast_core.filters import View
 from taskcast_core.ids import event_id, parse_event_id
 from taskcast_core.series import folded
 from taskcast_core.wire import loads
-from taskcast_redis.codec import LogNames, Reply, kinds_of, part_of, segments_of, series_of, view_arguments
+from taskcast_redis.codec import LogNames, Reply, kinds_of, pairs, part_of, segments_of, series_of, view_arguments
 from taskcast_redis.connection import Argument, RedisConnection
 from taskcast_redis.keys import given, pack, unpack
 from taskcast_redis.looks import LookQueue
@@ -43,11 +43,11 @@ class LogLooks:
         self, task_id: str, epoch: int | None, after: int, before: int | None, limit: int, *, reverse: bool
     ) -> Page:
         """See LogReader."""
-        _, now, last_index, segments, start, stop, kinds, entries, holes = await self._ask(
+        _, now, last_index, segments, start, stop, kinds, entries, ids, holes = await self._ask(
             "read", task_id, epoch, after, given(before), limit, PAGE_BYTES, "1" if reverse else "0"
         )
         names = LogNames(task_id, segments_of(segments), kinds_of(kinds))
-        items: list[Entry | Hole] = [names.entry(raw) for raw in entries]
+        items: list[Entry | Hole] = [*names.entries(entries, pairs(ids))]
         if holes:
             items += [part_of(names.hole(raw), start, stop) for raw in holes]
             items.sort(key=_first_of, reverse=reverse)

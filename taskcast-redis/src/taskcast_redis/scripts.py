@@ -15,8 +15,8 @@ _WORKERS = ("base", "workers")
 _WHOLE = ("base", "indexes", "lanes", "positions", "series", "tickets")
 
 _PIECES: dict[str, tuple[str, ...]] = {
-    "commit": ("base", "indexes", "lanes", "positions", "series", "changes"),
-    "create": _WHOLE,
+    "commit": ("base", "lanes", "guards", "bells"),
+    "create": (*_WHOLE, "bells"),
     "load": _WHOLE,
     "open": _WHOLE,
     "restore": _WHOLE,
@@ -47,6 +47,11 @@ _PIECES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+_GENERAL = {"commit": ("indexes", "positions", "series", "changes")}
+"""Pieces that most calls of a verb do without. Every call makes all functions of a script anew, which takes longer than
+many a call itself; these are made by the function ``make_general`` when they are needed. The last one returns them."""
+
+
 @frozen
 class Script:
     """A script's text, and the digest that EVALSHA knows it by."""
@@ -59,7 +64,12 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """The script of a verb."""
-    folder = files(__package__) / "lua"
-    pieces = (*_PIECES.get(name, ("base",)), name)
-    text = "\n".join((folder / f"{piece}.lua").read_text("utf-8") for piece in pieces)
+    parts = [*map(_piece, _PIECES.get(name, ("base",)))]
+    if name in _GENERAL:
+        parts += ["local function make_general()", *map(_piece, _GENERAL[name]), "end"]
+    text = "\n".join([*parts, _piece(name)])
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _piece(name: str) -> str:
+    return (files(__package__) / "lua" / f"{name}.lua").read_text("utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -114,9 +114,9 @@ class RedisShortTermStore:
         """See TaskLog."""
         return await self._log.heads(held)
 
-    async def commit(self, task_id: str, change: Change) -> Committed:
+    def commit(self, task_id: str, change: Change) -> Coroutine[Any, Any, Committed]:
         """See TaskLog."""
-        return await self._log.commit(task_id, change)
+        return self._log.commit(task_id, change)
 
     async def found_epoch(self, task_id: str, seen_epoch: int, floor: int) -> Stored | None:
         """See TaskLog."""

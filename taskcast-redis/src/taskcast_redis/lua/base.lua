@@ -21,6 +21,8 @@ end
 local format = string.format
 local function int(n) return format('%d', n) end
 
+local SPAN = 1000  -- entries between two checkpoints
+
 local clock = call('TIME')
 local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local NOW_US = clock[1] * 1000000 + clock[2]

@@ -16,15 +16,6 @@ local function take_event()
   return e
 end
 
--- What the changes of one run have in common: the task, what is asked of it, and its limits.
-local function take_run()
-  local r = {base = KEYS[num()], id = arg(), known = arg()}
-  local asked = cmsgpack.unpack(arg())
-  r.ring, r.statuses, r.guard_rev, r.guard_aid = asked[1], asked[2], asked[3], asked[4]
-  r.max_events, r.max_bytes, r.max_series, r.max_types = asked[5], asked[6], asked[7], asked[8]
-  return r
-end
-
 -- A change that may do anything.
 local function take_change(c)
   local key = opt()
@@ -89,13 +80,6 @@ local function remember(t, c, before)
 end
 
 -- ── What a change comes to ──
-
-local function guard_failure(t, c)
-  if c.guard_aid and t.aid ~= c.guard_aid then return 'assignment' end
-  if c.guard_rev and t.rev ~= c.guard_rev then return 'rev' end
-  if c.statuses and not string.find(c.statuses, ' ' .. t.status .. ' ', 1, true) then return 'status' end
-  return nil
-end
 
 -- The part of the series' text that an accumulate entry stands at the end of.
 local function accumulate(plan, e, state, is_new, was)
@@ -288,16 +272,6 @@ local function write_head(plan, c, now)
   call('HSET', t.key, 'rev', t.rev)
 end
 
-local LARGE_BELL = 32768
-
--- Tells of what was appended from an index on; `head` and `body`: of each entry, or none where they stay at home.
-local function send_bell(t, ring, first, head, body)
-  local start = {1, t.ep, newest_salt(t), int(first), int(t.li), t.status, int(t.cr), #t.id, head[1] and table.concat(head, ' ')}
-  local payload = table.concat(start, ' ') .. '\n' .. t.id .. table.concat(body)
-  call(ring, t.base .. ':b:' .. t.id, payload)
-  call(ring, t.base .. ':a', payload)
-end
-
 local function ring(t, c, before)
   local head, body, size = {}, {}, 0
   for _, e in ipairs(c.events) do size = size + #e.text end
@@ -311,9 +285,6 @@ local function ring(t, c, before)
   end
   send_bell(t, c.ring, before.li + 1, head, body)
 end
-
--- By what a process knows that the record and the segments it has are the present ones.
-local function known_as(t) return t.seg .. ' ' .. t.rev end
 
 local function commit(c)
   local t = load_task(c.base, c.id)
@@ -347,3 +318,5 @@ local function commit(c)
   if not c.record and c.known ~= known_as(t) then rec = record_of(t) end
   return {'done', stored(t, rec), now, runs}
 end
+
+return {take_change = take_change, commit = commit, write_checkpoint = write_checkpoint, totals = totals}

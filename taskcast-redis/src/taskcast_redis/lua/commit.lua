@@ -2,15 +2,34 @@
 -- KEYS: tags of shards. Reply: the time, then one outcome per change: {last index, time, first index} where a change has
 -- done nothing but append, else its first element says which.
 
+-- What the changes of one run have in common: the task, what is asked of it, and its limits.
+local function take_run()
+  local base, id, known, a = KEYS[num()], arg(), arg(), cmsgpack.unpack(arg())
+  return {base = base, id = id, known = known, ring = a[1], statuses = a[2], guard_rev = a[3], guard_aid = a[4],
+    max_events = a[5], max_bytes = a[6], max_series = a[7], max_types = a[8]}
+end
+
+-- What most calls do without.
+local made
+local function general()
+  made = made or make_general()
+  return made
+end
+
 -- ── Changes that only append, and to no series: what they write once for all of them waits until the end of the run ──
 
--- The task as the run finds it; nil where its changes have to be looked at one by one.
+-- The task as the run finds it, so much of it as is needed here; nil where its changes have to be looked at one by one.
 local function begin_run(r)
-  local t = load_task(r.base, r.id)
-  if not t or t.st ~= 'o' or r.known ~= known_as(t) or guard_failure(t, r) then return nil end
-  t.lt = math.max(NOW, t.lt)
-  return {t = t, ring = r.ring, stamp = int(t.lt), numbers = {}, lines = {}, counts = {}, first = t.li + 1, size = 0,
-    head = {}, body = {}}
+  local key = r.base .. ':t:' .. r.id
+  local v = call('HMGET', key, 'st', 'gen', 'rev', 'seg', 'ep', 'li', 'lt', 'fi', 'sz', 'status', 'cr', 'aid', 'lanes',
+    'dl')
+  if v[1] ~= 'o' or r.known ~= v[4] .. ' ' .. v[3] then return nil end
+  local t = {base = r.base, id = r.id, key = key, data = r.base .. ':' .. v[2], rev = tonumber(v[3]), seg = v[4],
+    ep = v[5], li = tonumber(v[6]), lt = math.max(NOW, tonumber(v[7])), fi = tonumber(v[8]), sz = tonumber(v[9]),
+    status = v[10], cr = v[11], aid = v[12], lanes = v[13], dl = v[14]}
+  if guard_failure(t, r) then return nil end
+  return {t = t, ring = r.ring, stamp = int(t.lt), numbers = {}, lines = {}, heads = {}, counts = {}, first = t.li + 1,
+    size = 0, head = {}, body = {}}
 end
 
 -- How many bytes the events from an argument on have; nil if they must not be appended, or bring a kind that is new.
@@ -24,6 +43,7 @@ local function fitting(run, r, from, to)
       local number = call('HGET', t.data .. ':k', kind)
       if not number then return nil end
       run.numbers[kind], run.lines[kind] = number, run.stamp .. ' ' .. number
+      run.heads[kind] = #kind .. ' 0 - -1 -1 ' .. run.stamp .. ' '
     end
   end
   return t.sz + size <= r.max_bytes and size or nil
@@ -43,7 +63,8 @@ end
 
 local function append(run, from, to, size)
   local t = run.t
-  local log, lines, counts, head, body = t.data .. ':l', run.lines, run.counts, run.head, run.body
+  local log, lines, heads, counts = t.data .. ':l', run.lines, run.heads, run.counts
+  local head, body = run.head, run.body
   local rings = run.ring ~= ''
   if run.size + size > LARGE_BELL then
     ring_run(run)
@@ -54,13 +75,13 @@ local function append(run, from, to, size)
     if index % SPAN == 0 and index > t.fi then
       settle_counts(run)
       counts = run.counts
-      write_checkpoint(t, index, totals(t))
+      general().write_checkpoint(t, index, general().totals(t))
     end
-    call('XADD', log, format('%d-0', index + 1), 'm', lines[kind], 'x', text)
+    call('XADD', log, index + 1, 'm', lines[kind], 'x', text)
     counts[kind] = (counts[kind] or 0) + 1
     t.li = index
     if rings then
-      head[#head + 1] = format('%d 0 - -1 -1 %s %d', #kind, run.stamp, #text)
+      head[#head + 1] = heads[kind] .. #text
       body[#body + 1] = kind
       body[#body + 1] = text
     end
@@ -73,13 +94,13 @@ local function end_run(run)
   if not next(run.counts) then return end
   local t = run.t
   settle_counts(run)
-  call('HSET', t.key, 'li', int(t.li), 'lt', run.stamp, 'sz', int(t.sz))
+  call('HSET', t.key, 'li', t.li, 'lt', run.stamp, 'sz', int(t.sz))
   mark(t)
   ring_run(run)
 end
 
 -- A change of a run, as one that may do anything.
-local function general(r, from, to)
+local function any_change(r, from, to)
   local c = setmetatable({hints = {}, events = {}}, {__index = r})
   for i = from, to, 2 do c.events[#c.events + 1] = {text = ARGV[i], kind = ARGV[i + 1], mode = ''} end
   return c
@@ -99,7 +120,7 @@ local function append_all(r, changes, outcomes)
     else
       if run then end_run(run) end
       run = nil
-      outcomes[#outcomes + 1] = commit(general(r, from, to))
+      outcomes[#outcomes + 1] = general().commit(any_change(r, from, to))
     end
   end
   if run then end_run(run) end
@@ -110,6 +131,6 @@ for _ = 1, num() do
   local r = take_run()
   local changes = num()
   if changes > 0 then append_all(r, changes, outcomes)
-  else outcomes[#outcomes + 1] = commit(take_change(r)) end
+  else outcomes[#outcomes + 1] = general().commit(general().take_change(r)) end
 end
 return outcomes

@@ -31,9 +31,5 @@ mark(t)
 if key then
   call('SET', base .. ':r:' .. key, cmsgpack.pack({hash, epoch, 0, 0, f.rec, segments, 1, -1, NOW, 0}), 'PX', ttl)
 end
-if ring ~= '' then
-  local payload = table.concat({1, epoch, salt, 0, -1, f.status, int(f.cr), #id}, ' ') .. '\n' .. id
-  call(ring, base .. ':b:' .. id, payload)
-  call(ring, base .. ':a', payload)
-end
+if ring ~= '' then send_bell(t, ring, 0, {}, {}) end
 return {'done', stored(t)}

@@ -1,6 +1,5 @@
 -- Filtered positions and holes. A checkpoint at every multiple of SPAN says how many entries of each kind stand before
 -- it. A removed entry counts where it stood: stretches of them are kept with their kind, none across a multiple of SPAN.
-local SPAN = 1000
 
 local function add(total, more)
   for kind, n in pairs(more) do total[kind] = (total[kind] or 0) + n end
