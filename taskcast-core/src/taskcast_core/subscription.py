@@ -29,8 +29,9 @@ from taskcast_core.nearby import Nearby
 from taskcast_core.presentation import Presenter, present_live, snapshot_places
 from taskcast_core.sharing import fold, once, remembered
 
-PAGE = 500
-"""Items per page of a replay; a page is bounded by its bytes, too."""
+PAGE, FIRST_PAGE = 500, 100
+"""Items per page of a replay, and of the first one, so that a reader soon sees something; pages are bounded by their
+bytes, too."""
 
 
 @frozen
@@ -410,8 +411,9 @@ class Subscription:
         if at_hand is not None:
             items, after = at_hand, channel.head
         else:
+            limit = FIRST_PAGE if self._last is None else PAGE
             page: Page = await self._reader.read(
-                self.task_id, epoch=self._epoch, after=place.after, before=channel.head + 1, limit=PAGE
+                self.task_id, epoch=self._epoch, after=place.after, before=channel.head + 1, limit=limit
             )
             items, after = page.items, page.last
             if not items:
