@@ -102,7 +102,15 @@ async def test_a_task_may_be_called_import(http: httpx.AsyncClient) -> None:
 async def test_probes_may_send_head(http: httpx.AsyncClient) -> None:
     reply = await http.head("/health")
     assert (reply.status_code, reply.content) == (200, b"")
-    assert (await http.head("/tasks/x/events")).status_code == 405
+    task = await create(http, params={"long": "x" * 1_000})
+    for path in ("/tasks", f"/tasks/{task['id']}", f"/tasks/{task['id']}/events/history", "/tasks/none"):
+        shown = await http.get(path)
+        reply = await http.head(path)
+        assert (reply.status_code, reply.content) == (shown.status_code, b"")
+        assert reply.headers["content-type"] == shown.headers["content-type"]
+        assert reply.headers.get("content-length") == shown.headers.get("content-length")
+    for path in ("/tasks/x/events", "/events"):
+        assert (await http.head(path)).status_code == 405
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000, b"NaN"])

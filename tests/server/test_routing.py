@@ -2,6 +2,7 @@
 
 import pytest
 
+from taskcast_core.contracts.auth import Scope
 from taskcast_server.errors import MethodNotAllowed, RouteNotFound
 from taskcast_server.routing import Doc, Route, Router, path_of
 
@@ -10,8 +11,9 @@ async def nothing(_: object) -> None:
     """Never called."""
 
 
-def route(method: str, path: str, *, is_public: bool = False) -> Route:
-    return Route(method, path, nothing, Doc("", "", {}), scope=None if is_public else "task:manage")
+def route(method: str, path: str, *, is_public: bool = False, answers_head: bool = True) -> Route:
+    scope: Scope | None = None if is_public else "task:manage"
+    return Route(method, path, nothing, Doc("", "", {}), scope=scope, answers_head=answers_head)
 
 
 ROUTER = Router(
@@ -21,7 +23,10 @@ ROUTER = Router(
         route("POST", "/tasks/import"),
         route("GET", "/tasks/{taskId}"),
         route("DELETE", "/tasks/{taskId}"),
-        route("GET", "/tasks/{taskId}/events"),
+        route("GET", "/tasks/{taskId}/events", answers_head=False),
+        route("POST", "/tasks/{taskId}/events"),
+        route("GET", "/workers/pull", answers_head=False),
+        route("GET", "/workers/{workerId}"),
         route("GET", "/health", is_public=True),
     ]
 )
@@ -39,6 +44,7 @@ ROUTER = Router(
         ("GET", "/tasks/a%2Fb%25/events", "/tasks/{taskId}/events", {"taskId": "a/b%"}),
         ("GET", "/tasks/%C3%A9", "/tasks/{taskId}", {"taskId": "é"}),
         ("HEAD", "/health", "/health", {}),
+        ("HEAD", "/tasks/a", "/tasks/{taskId}", {"taskId": "a"}),
     ],
 )
 def test_what_is_found(method: str, path: str, found: str, values: dict[str, str]) -> None:
@@ -56,7 +62,8 @@ def test_which_methods_there_are_instead() -> None:
     for method, path, allowed in [
         ("PUT", "/tasks", b"GET"),
         ("PUT", "/tasks/import", b"DELETE, GET, POST"),
-        ("HEAD", "/tasks/a/events", b"GET"),
+        ("HEAD", "/tasks/a/events", b"GET, POST"),
+        ("HEAD", "/workers/pull", b"GET"),
     ]:
         with pytest.raises(MethodNotAllowed) as refused:
             ROUTER.find(method, path)

@@ -57,6 +57,7 @@ class Route:
         is_terse: "Task not found" without the id.
         takes_ticket: a stream ticket does instead of the usual proof of identity.
         asks_caller: asks who calls although no scope is needed.
+        answers_head: a GET that HEAD may be asked for in its place; none that waits, or that does something.
         is_about_workers: is only there where workers are.
     """
 
@@ -68,6 +69,7 @@ class Route:
     is_terse: bool = False
     takes_ticket: bool = False
     asks_caller: bool = False
+    answers_head: bool = True
 
     is_about_workers: bool = field(init=False)
 
@@ -106,7 +108,7 @@ _NEWEST_PATHS, _LONGEST_PATH = 4096, 512
 class Router:
     """Finds routes by method and raw path; fixed segments go before variable ones.
 
-    HEAD is answered where nobody is asked who they are: probes send it.
+    HEAD is answered as GET is, without the body.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -149,7 +151,9 @@ class Router:
         nodes = self._reach(self._root, segments, 0)
         for node in nodes:
             end = node.ends.get("GET" if method == "HEAD" else method)
-            if end is not None and (method != "HEAD" or end.route.scope is None):
+            if end is not None and method == "HEAD" and not end.route.answers_head:
+                break
+            if end is not None:
                 return end
         allowed = sorted({name for node in nodes for name in node.ends})
         if not allowed:

@@ -153,7 +153,7 @@ ROUTES = (
                 Parameter("ticket", "a stream ticket, in place of a token"),
             ),
         ),
-        scope="event:subscribe", is_terse=True, takes_ticket=True,
+        scope="event:subscribe", is_terse=True, takes_ticket=True, answers_head=False,
     ),
     Route(
         "POST", "/tasks/{taskId}/ticket", issue_ticket,
@@ -166,6 +166,6 @@ ROUTES = (
     Route(
         "GET", "/events", subscribe_all,
         Doc("Follow all tasks that are created from now on", "Events", dict((STREAM,)), parameters=(TYPES, LEVELS)),
-        scope="event:subscribe",
+        scope="event:subscribe", answers_head=False,
     ),
 )  # fmt: skip

@@ -260,7 +260,7 @@ ROUTES = (
                 Parameter("tags", "comma-separated tags that its tasks must all have"),
             ),
         ),
-        scope="worker:connect",
+        scope="worker:connect", answers_head=False,
     ),
     Route(
         "GET", "/workers/ws", upgrade,
