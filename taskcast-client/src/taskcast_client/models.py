@@ -13,7 +13,6 @@ from attrs import field, frozen
 TaskStatus = Literal[
     "pending", "assigned", "running", "paused", "blocked", "completed", "failed", "timeout", "cancelled"
 ]
-TerminalStatus = Literal["completed", "failed", "timeout", "cancelled"]
 Level = Literal["debug", "info", "warn", "error"]
 SeriesMode = Literal["keep-all", "accumulate", "latest"]
 SeriesFormat = Literal["delta", "accumulated"]

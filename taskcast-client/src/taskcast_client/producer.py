@@ -329,11 +329,6 @@ class TextWriter:
                 self._type, {"delta": text}, series_id=self._series, series_mode="accumulate", series_acc_field="delta"
             )
 
-    async def write_all(self, pieces: Iterable[str] | AsyncIterable[str]) -> None:
-        """Continue the text with each of these."""
-        async for piece in _each(pieces):
-            await self.write(piece)
-
 
 async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     if isinstance(items, AsyncIterable):

@@ -20,7 +20,6 @@ _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 Noise = Callable[[int], bytes]
 """Gives so many random bytes; ``os.urandom``, or something that can be repeated."""
 
-SALT_BITS = 40
 MAX_INDEX = (1 << 40) - 1
 
 

@@ -87,7 +87,7 @@ class Cleanup:
 
 @frozen
 class StorageLifecycle:
-    """When finished or idle tasks leave the hot store, and how often deadlines are looked at. All bounds are
+    """When finished tasks leave the hot store, and how often deadlines are looked at. All bounds are
     positive.
     """
 
@@ -103,7 +103,7 @@ class StorageLifecycle:
         3600,
         env="TASKCAST_HOT_RETENTION_IDLE_SECONDS",
         minimum=1,
-        help="how long a requested release waits for quiet",
+        help="without effect, kept for configurations of the reference: a release that is refused is not tried again",
     )
     rehydrate_replay_events: int = option(
         1000, env="TASKCAST_REHYDRATE_REPLAY_EVENTS", minimum=1, help="events that come back to the hot store"
@@ -160,15 +160,6 @@ class Limits:
 
 
 @frozen
-class Idempotency:
-    """How long a repeated request is recognised."""
-
-    publish_seconds: int = option(600, minimum=1, help="for publishing")
-    publish_records: int = option(1000, minimum=1, help="newest publish keys kept per task")
-    reply_seconds: int = option(86400, minimum=1, help="for create and transition, whose replies are kept")
-
-
-@frozen
 class CoreSettings:
     """The top-level keys of the engine.
 
@@ -186,6 +177,5 @@ class CoreSettings:
     storage_lifecycle: StorageLifecycle = option(factory=StorageLifecycle)
     workers: Workers = option(factory=Workers)
     limits: Limits = option(factory=Limits)
-    idempotency: Idempotency = option(factory=Idempotency)
     plugins: tuple[str, ...] | None = option(None)
     hooks: tuple[Any, ...] = option((), validator=_live_objects)
