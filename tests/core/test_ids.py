@@ -26,6 +26,18 @@ def test_ids_of_one_epoch_sort_as_time_and_index(salt: int, places: list[tuple[i
     assert ids == [event_id(ms, salt, index) for ms, index in sorted(places)]
 
 
+@given(FORTY, st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 5000)), max_size=40), MS, FORTY)
+def test_many_ids_are_made_as_one_is(salt: int, steps: list[tuple[int, int]], ms: int, index: int) -> None:
+    times, indexes = [ms % (1 << 47)], [index % (1 << 39)]
+    for time, step in steps:
+        times.append(times[-1] + time)
+        indexes.append(indexes[-1] + 1 + step)
+    made = EventIdMaker(salt).many(times, indexes)
+    assert [one.decode() for one in made] == [
+        event_id(*one) for one in zip(times, [salt] * len(times), indexes, strict=True)
+    ]
+
+
 @given(st.text(max_size=30))
 def test_rubbish_is_no_id(text: str) -> None:
     found = parse_event_id(text)

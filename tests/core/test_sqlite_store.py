@@ -23,7 +23,7 @@ from taskcast_core.builtin.sqlite.wal import CEILING
 from taskcast_core.contracts import Assignment, Change, DeadLetter, Held, TrimRule
 from taskcast_core.errors import IdempotencyConflict, StoreUnavailable, TaskDeleting
 from taskcast_core.filters import View
-from taskcast_core.models import MatchRule, Worker
+from taskcast_core.models import EventDraft, MatchRule, Worker
 from taskcast_core.testing import ManualClock
 from taskcast_core.testing.making import (
     RICH_HISTORY,
@@ -35,10 +35,12 @@ from taskcast_core.testing.making import (
     entries_of,
     eventually,
     holes_of,
+    kept,
     latest,
     message,
     publish,
     replace,
+    span,
     whole_log,
 )
 from taskcast_core.testing.portrait import line, portrait
@@ -303,6 +305,48 @@ async def test_check_finds_damage(opened: Open, path: Path) -> None:
 
 
 # ── Bounds ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_large_page_says_what_single_reads_do(store: SqliteShortTermStore, clock: ManualClock) -> None:
+    stored = await created(store)
+    task_id, length = stored.task.id, 0
+
+    async def grow(*odd: EventDraft) -> None:
+        nonlocal length
+        for n in range(3):
+            clock.advance(7)
+            plain = [message("a" if n % 2 else "b", n, "warn") for n in range(40)]
+            await publish(store, task_id, *plain[:20], *odd, *plain[20:])
+            length += len(plain) + len(odd)
+
+    async def compare() -> None:
+        for after in (-1, 30, length - 70):
+            page = await store.read(task_id, after=after, limit=500)
+            singles = [
+                (await store.read(task_id, after=index - 1, limit=1)).items[0] for index in range(after + 1, length)
+            ]
+            assert [one.event() for one in entries_of(page.items)] == [one.event() for one in entries_of(singles)]
+            assert (len(page.items), page.last, page.log_last) == (length - after - 1, length - 1, length - 1)
+            assert [(e.type, e.level, e.series_id, e.text) for e in entries_of(page.items)] == [
+                (e.type, e.level, e.series_id, e.text) for e in entries_of(singles)
+            ]
+
+    await grow()
+    await compare()
+    await grow(kept("steps", 1))  # a series without a state
+    await compare()
+    await store.found_epoch(task_id, stored.epoch, length - 1)
+    await grow()
+    await compare()
+    await grow(delta("answer", "Hi"))
+    await compare()
+    assert await store.trim(task_id, (await current(store, task_id)).epoch, TrimRule(types=("a",)))
+    page = await store.read(task_id, limit=10_000)
+    assert span(page.items[-1])[1] == length - 1 and {one.type for one in entries_of(page.items)} == {
+        "b",
+        "step",
+        "delta",
+    }
 
 
 async def test_counting_and_seeking_do_not_read_the_log(store: SqliteShortTermStore) -> None:

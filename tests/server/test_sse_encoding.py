@@ -1,6 +1,8 @@
 """Frames, byte for byte."""
 
-from taskcast_core.deliveries import Batch, Delivery, gap
+import pytest
+
+from taskcast_core.deliveries import Batch, Delivery, Run, gap
 from taskcast_core.entries import Entry, Origin
 from taskcast_core.models import EventDraft
 from taskcast_server.sse import done_frame, encode_batch, encode_delivery, farewell
@@ -60,6 +62,23 @@ def test_readers_of_one_form_share_the_bytes() -> None:
     assert encode_batch(batch, wrap=True) is wrapped
     assert encode_batch(batch, wrap=False) != wrapped
     assert wrapped.count(b"event: taskcast.event\n") == 2
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("odd", ["", "imported", "epoch", "filtered"])
+def test_many_frames_at_once_are_those_of_each(wrap: bool, odd: str) -> None:
+    entries = []
+    for index in range(1000, 1060):
+        origin = Origin('t"1', 2, 8) if odd == "epoch" and index > 1030 else ORIGIN
+        data = {"n": index, "text": "é\n%d %b"}
+        draft = EventDraft("x", "info", data) if index % 3 else EventDraft("llm.delta", "info", data, "s", "keep-all")
+        given_id = "mine" if odd == "imported" and index == 1007 else None
+        entries.append(Entry(origin, index, 1_700_000_000_000 + index // 7 * 99, draft, given_id))
+    if odd == "filtered":
+        del entries[5:50:4]
+    run = Run(entries, 17)
+    each = [encode_delivery(delivery, wrap=wrap) for delivery in run]
+    assert encode_batch(Batch(run, 1059, 77), wrap=wrap) == b"".join(each)
 
 
 def test_the_last_frames() -> None:

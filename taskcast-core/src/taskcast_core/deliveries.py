@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import NamedTuple, overload
 
 from attrs import define, evolve, field
 
@@ -28,6 +29,36 @@ class Delivery(NamedTuple):
         """As the public model; a gap's ``id`` is empty."""
         event = self.entry.event()
         return evolve(event, series_snapshot=True) if self.is_snapshot else event
+
+
+class Run(Sequence[Delivery]):
+    """Entries as they were published, at consecutive positions; a delivery is made when somebody asks for it.
+
+    Attributes:
+        position: of the first one.
+    """
+
+    __slots__ = ("entries", "position")
+
+    def __init__(self, entries: Sequence[Entry], position: int) -> None:
+        self.entries, self.position = entries, position
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, at: int) -> Delivery: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Delivery]: ...
+
+    def __getitem__(self, at: int | slice) -> Delivery | Sequence[Delivery]:
+        if isinstance(at, slice):
+            return list(self)[at]
+        return Delivery(self.entries[at], self.position + range(len(self.entries))[at])
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return map(Delivery, self.entries, count(self.position))
 
 
 @define

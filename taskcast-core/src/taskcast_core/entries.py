@@ -6,7 +6,7 @@ publish) or from its stored JSON text (a read), and makes the other form only wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -38,6 +38,10 @@ class Origin:
     def event_ids(self, timestamp: int, first: int, count: int) -> list[str]:
         """The ids of consecutive entries of one commit."""
         return self._next_id.run(timestamp, first, count)
+
+    def ids_of(self, timestamps: Sequence[int], indexes: Sequence[int]) -> list[bytes]:
+        """The ids of many entries, in the log's order."""
+        return self._next_id.many(timestamps, indexes)
 
 
 class Entry:
@@ -158,6 +162,11 @@ class Entry:
         return f"<Entry {self.origin.task_id}#{self.index} {self.type}>"
 
 
+def texts_of(entries: Iterable[Entry]) -> list[bytes]:
+    """The ``text`` of each."""
+    return [entry._text or entry.text for entry in entries]
+
+
 def draft_text(draft: EventDraft) -> bytes:
     """A draft as JSON text, its keys in the order of the wire.
 
@@ -222,6 +231,11 @@ class Hole:
             self.first, later.last, self.first_timestamp, later.last_timestamp, counts,
             self.cut_series or later.cut_series, self.lost_series or later.lost_series,
         )  # fmt: skip
+
+
+def has_holes(items: Sequence[Entry | Hole]) -> bool:
+    """Whether not all of these are entries."""
+    return Hole in set(map(type, items))
 
 
 def is_contiguous(items: Sequence[Entry | Hole], first: int) -> bool:

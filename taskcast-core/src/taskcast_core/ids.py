@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)  # ten bits at a time
+_PAIR_BYTES = tuple(pair.encode() for pair in _PAIRS)
 _AS_PYTHON_COUNTS = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
@@ -59,20 +61,21 @@ def event_id(timestamp: int, salt: int, index: int) -> str:
 class EventIdMaker:
     """``event_id`` for one epoch: what an id has in common with the one before is made once."""
 
-    __slots__ = ("_high", "_ms", "_prefix", "_salt_text")
+    __slots__ = ("_block", "_block_text", "_salt_text", "_second", "_second_text")
 
     def __init__(self, salt: int) -> None:
         self._salt_text = _text40(salt)
-        self._ms = self._high = -1
-        self._prefix = ""
+        self._second = self._block = -1
+        self._second_text = self._block_text = ""
 
     def __call__(self, timestamp: int, index: int) -> str:
         """The id of the entry with this timestamp (ms) and index."""
-        high = index >> 10
-        if timestamp != self._ms or high != self._high:
-            self._prefix = _text_ms(timestamp) + self._salt_text + _text40(index)[:6]
-            self._ms, self._high = timestamp, high
-        return self._prefix + _PAIRS[index & 1023]
+        # Ids of 1,024 consecutive times begin alike, and those of so many indexes go on alike.
+        if timestamp >> 10 != self._second:
+            self._second, self._second_text = timestamp >> 10, _text_ms(timestamp)[:-2]
+        if index >> 10 != self._block:
+            self._block, self._block_text = index >> 10, self._salt_text + _text40(index)[:-2]
+        return self._second_text + _PAIRS[timestamp & 1023] + self._block_text + _PAIRS[index & 1023]
 
     def run(self, timestamp: int, first: int, count: int) -> list[str]:
         """The ids of consecutive entries with this timestamp."""
@@ -80,6 +83,19 @@ class EventIdMaker:
             return [self(timestamp, index) for index in range(first, first + count)]
         start, prefix = first & 1023, self(timestamp, first)[:-2]
         return [prefix + pair for pair in _PAIRS[start : start + count]]
+
+    def many(self, timestamps: Sequence[int], indexes: Sequence[int]) -> list[bytes]:
+        """The ids of entries of one log, in its order; both sequences ascend."""
+        ids: list[bytes] = []
+        start = 0
+        while start < len(indexes):
+            end = bisect_left(timestamps, (timestamps[start] | 1023) + 1, start)
+            end = bisect_left(indexes, (indexes[start] | 1023) + 1, start, end)
+            times = timestamps[start:end]
+            prefixes = {time: self(time, indexes[start])[:-2].encode() for time in set(times)}
+            ids += [prefixes[time] + _PAIR_BYTES[at & 1023] for time, at in zip(times, indexes[start:end], strict=True)]
+            start = end
+        return ids
 
 
 def parse_event_id(text: str) -> EventPosition | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import cast
 
 from attrs import define
 
 from taskcast_core.contracts.log_reader import SeriesPage
-from taskcast_core.deliveries import Delivery
-from taskcast_core.entries import Entry, Hole
+from taskcast_core.deliveries import Delivery, Run
+from taskcast_core.entries import Entry, Hole, has_holes
 from taskcast_core.filters import View
+from taskcast_core.stretch import Stretch
 
 
 def accumulates(entry: Entry) -> bool:
@@ -27,12 +29,13 @@ def snapshot_places(page: SeriesPage, view: View) -> dict[str, int]:
     return places
 
 
-def present_live(view: View, entries: Sequence[Entry], position: int) -> list[Delivery]:
+def present_live(view: View, entries: Sequence[Entry], position: int) -> Run:
     """New entries as a reader sees them who has everything before, and wants them as they were published."""
-    if view.is_everything:
-        return [Delivery(entry, position + at) for at, entry in enumerate(entries)]
-    visible = [entry for entry in entries if view.matches(entry.type, entry.level)]
-    return [Delivery(entry, position + at) for at, entry in enumerate(visible)]
+    return Run(_visible(view, entries), position)
+
+
+def _visible(view: View, entries: Sequence[Entry]) -> Sequence[Entry]:
+    return entries if view.is_everything else [each for each in entries if view.matches(each.type, each.level)]
 
 
 @define
@@ -55,8 +58,14 @@ class Presenter:
     collapsed_upto: int = -1
     all_series: frozenset[str] = frozenset()
 
-    async def present(self, items: Iterable[Entry | Hole]) -> list[Delivery]:
+    async def present(self, items: Sequence[Entry | Hole]) -> Sequence[Delivery]:
         """The deliveries of the next items, which follow on those before."""
+        if isinstance(items, Stretch) or not has_holes(items):
+            visible = _visible(self.view, cast(Sequence[Entry], items))
+            if self._shows_as_published(visible):
+                run = Run(visible, self.position)
+                self.position += len(run)
+                return run
         shown: list[Delivery] = []
         shows_all = self.view.is_everything
         for item in items:
@@ -71,6 +80,12 @@ class Presenter:
                 if delivery is not None:
                     shown.append(delivery)
         return shown
+
+    def _shows_as_published(self, entries: Sequence[Entry]) -> bool:
+        """Whether no series is in the way of handing these on as they are."""
+        if not self.totals and not self.due and entries and entries[0].index > self.collapsed_upto:
+            return True
+        return isinstance(entries, Stretch) or {entry.series_id for entry in entries} <= {None}
 
     def _hidden(self, hole: Hole) -> int:
         """How many positions a hole takes. A store may keep the counts of a whole hole only, and so of a cut one."""

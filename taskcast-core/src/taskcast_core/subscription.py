@@ -28,6 +28,7 @@ from taskcast_core.models import Event, SubscribeFilter, TaskStatus
 from taskcast_core.nearby import Nearby
 from taskcast_core.presentation import Presenter, present_live, snapshot_places
 from taskcast_core.sharing import fold, once, remembered
+from taskcast_core.stretch import Stretch
 
 PAGE, FIRST_PAGE = 500, 100
 """Items per page of a replay, and of the first one, so that a reader soon sees something; pages are bounded by their
@@ -212,8 +213,9 @@ class Subscription:
 
     async def next_batch(self) -> Batch | None:
         """What ``batches`` yields next, once ``open``; None when the stream was cut."""
+        before = self._place
         batch = await self.read_on()
-        if batch is None or batch.deliveries or batch.ended or not self.is_up_to_date:
+        if batch is None or batch.deliveries or batch.ended or self._place is not before or not self.is_up_to_date:
             return batch
         assert self._channel is not None
         self._waiter = asyncio.get_running_loop().create_future()
@@ -418,7 +420,7 @@ class Subscription:
             items, after = page.items, page.last
             if not items:
                 raise NotRetained(self.task_id, place.after + 1)  # the head promised more
-        holes = [item for item in items if isinstance(item, Hole)]
+        holes = [] if isinstance(items, Stretch) else [item for item in items if isinstance(item, Hole)]
         presenter = Presenter(
             view=self.view,
             fold=lambda entry: fold(channel, self._reader, entry),

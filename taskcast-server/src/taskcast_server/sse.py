@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from taskcast_core.deliveries import Batch, Delivery
+from taskcast_core.deliveries import Batch, Delivery, Run
 from taskcast_core.models import TaskStatus
+from taskcast_core.stretch import columns_of
 from taskcast_server.event_text import envelope_text, event_text
+from taskcast_server.weaving import decimals, tail_columns, weave
 
 HELLO = b": connected\n\n"
 """The first bytes of every stream, so that proxies and clients see it begin at once."""
 HEARTBEAT = b": keep-alive\n\n"
 
+_MANY = 4  # from so many frames on, columns are quicker
+_START = b"event: taskcast.event\ndata: "
 _WRAPPED = (
     b'event: taskcast.event\ndata: {"filteredIndex":%d,"rawIndex":%d,"eventId":"%b","taskId":%b,"timestamp":%d,%b\n'
     b"id: %b\n\n"
@@ -25,8 +29,25 @@ def encode_batch(batch: Batch, *, wrap: bool) -> bytes:
     """The frames of a batch; readers of one batch and one form share the very bytes."""
     chunk = batch.memo.get(wrap)
     if chunk is None:
-        chunk = batch.memo[wrap] = b"".join(_frames(batch.deliveries, wrap=wrap))
+        parts = _woven(batch.deliveries, wrap=wrap) or _frames(batch.deliveries, wrap=wrap)
+        chunk = batch.memo[wrap] = b"".join(parts)
     return chunk
+
+
+def _woven(deliveries: Sequence[Delivery], *, wrap: bool) -> list[bytes]:
+    """The same as ``_frames``, in parts, where there are many and all are as they were published; else nothing."""
+    count = len(deliveries)
+    if not isinstance(deliveries, Run) or count < _MANY or (columns := columns_of(deliveries.entries)) is None:
+        return []
+    indexes = decimals(columns.indexes)
+    ids, tails = columns.ids(), tail_columns(columns)
+    if not wrap:
+        return weave(count, _START + b'{"id":"', ids, b'","index":', indexes, *tails, b"\nid: ", ids, b"\n\n")
+    positions = decimals(range(deliveries.position, deliveries.position + count))
+    return weave(
+        count, _START + b'{"filteredIndex":', positions, b',"rawIndex":', indexes, b',"eventId":"', ids, b'"', *tails,
+        b"\nid: ", ids, b"\n\n",
+    )  # fmt: skip
 
 
 def _frames(deliveries: Sequence[Delivery], *, wrap: bool) -> Iterator[bytes]:

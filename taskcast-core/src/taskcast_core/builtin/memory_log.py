@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from attrs import evolve
 
@@ -14,7 +14,7 @@ from taskcast_core import machine
 from taskcast_core.builtin.rope import Rope
 from taskcast_core.contracts.log_reader import PAGE_BYTES, Page, SeriesPage
 from taskcast_core.contracts.task_log import Change, Committed, Key, LogCopy, SeriesCopy, Stored, TrimRule
-from taskcast_core.entries import Entry, Hole, Origin
+from taskcast_core.entries import Entry, Hole, Origin, texts_of
 from taskcast_core.errors import NotRetained, ReplyExpired
 from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
@@ -307,8 +307,8 @@ class MemoryLog:
         """The entries of [start, stop) if they fit into a page and nothing is missing among them; else none."""
         if self._holes and self._holes[-1].last >= start:
             return ()
-        entries = tuple(self._entries[start - self._first : max(stop, start) - self._first])
-        return entries if sum([len(e.text) for e in entries if e]) < PAGE_BYTES else ()  # type: ignore[return-value]
+        entries = cast(tuple[Entry, ...], tuple(self._entries[start - self._first : max(stop, start) - self._first]))
+        return entries if sum(map(len, texts_of(entries))) < PAGE_BYTES else ()
 
     def _items(self, start: int, stop: int) -> Iterator[Entry | Hole]:
         """Entries and holes that cover [start, stop), holes cut to it where they reach beyond."""

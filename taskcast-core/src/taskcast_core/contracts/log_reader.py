@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -28,7 +28,7 @@ class Page:
     """
 
     epoch: int
-    items: tuple[Entry | Hole, ...]
+    items: Sequence[Entry | Hole]
     last: int
     log_last: int
 

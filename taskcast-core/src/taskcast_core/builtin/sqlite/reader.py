@@ -20,6 +20,7 @@ from taskcast_core.builtin.sqlite.rows import (
     HOLE_COLUMNS,
     MAX_INDEX,
     OPEN,
+    PLAIN_COLUMNS,
     RESTORED,
     STORED_COLUMNS,
     LogNames,
@@ -36,8 +37,13 @@ from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
 from taskcast_core.packing import Counts, pack, unpack
 from taskcast_core.series import folded
+from taskcast_core.stretch import Stretch
 
 _CHUNK = 64  # rows: so little is read ahead of a page that ends early
+_IS_MIXED = (
+    "SELECT EXISTS (SELECT 1 FROM series WHERE task_num = ?1) OR EXISTS (SELECT 1 FROM given_ids WHERE task_num = ?1) "
+    "OR EXISTS (SELECT 1 FROM holes WHERE task_num = ?1 AND last >= ?2)"
+)
 
 
 class Meter:
@@ -145,12 +151,23 @@ def read(
     start = max(start, log.first_index)
     if start >= stop:
         return Page(log.epoch, (), stop if reverse else after, log.last_index)
+    if not reverse and (plain := _stretch(connection, log, start, stop, limit)):
+        return Page(log.epoch, plain, plain[-1].index, log.last_index)
     items = _items(connection, log, start, stop, limit, reverse=reverse)
     edge = items[-1]
     if reverse:
         items.reverse()
         return Page(log.epoch, tuple(items), edge.index if isinstance(edge, Entry) else edge.first, log.last_index)
     return Page(log.epoch, tuple(items), edge.index if isinstance(edge, Entry) else edge.last, log.last_index)
+
+
+def _stretch(connection: sqlite3.Connection, log: OpenLog, start: int, stop: int, limit: int) -> Stretch | None:
+    """The same page as of ``_items``, if it is of plain entries alone and large enough for that to matter."""
+    if min(limit, stop - start) < _CHUNK or connection.execute(_IS_MIXED, (log.num, start)).fetchone()[0]:
+        return None
+    query = f"SELECT {PLAIN_COLUMNS} FROM entries WHERE pos >= ? AND pos < ? ORDER BY pos"
+    rows, _ = _page_of(connection.execute(query, (position(log.num, start), position(log.num, stop))), limit)
+    return log.names(connection).stretch(rows) if rows else None
 
 
 def _items(

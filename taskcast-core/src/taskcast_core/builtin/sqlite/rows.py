@@ -17,6 +17,7 @@ from taskcast_core.errors import StoreUnavailable
 from taskcast_core.machine import KeyRecord, Kind
 from taskcast_core.models import SeriesMode, Task
 from taskcast_core.packing import MODES, pack_or_none, unpack, unpack_counts, unpack_or_none
+from taskcast_core.stretch import Columns, Stretch
 
 Row = tuple[Any, ...]
 
@@ -121,6 +122,8 @@ def _unpack_stored(blob: bytes) -> Stored:
 # ── Log ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ENTRY_COLUMNS = "pos, timestamp, kind, series, mode, run, end, given_id, text"
+PLAIN_COLUMNS = "pos, timestamp, CASE WHEN series IS NULL AND given_id IS NULL THEN kind END, text"
+"""All that there is of an entry of no series and with an id of our own making; the kind of any other is NULL."""
 HOLE_COLUMNS = "last, first, first_timestamp, last_timestamp, counts, cut_series, lost_series"
 
 
@@ -158,6 +161,15 @@ class LogNames:
             ).fetchone()
             self._series[value] = unpack(found[0])
         return self._series[value]
+
+    def stretch(self, rows: Sequence[Row]) -> Stretch | None:
+        """Entries from ``PLAIN_COLUMNS``, unless these are not enough; in ascending order."""
+        places, timestamps, kinds, texts = zip(*rows, strict=True)
+        first, last = places[0] & MAX_INDEX, places[-1] & MAX_INDEX
+        origin = self.origin(first)
+        if None in kinds or last - first != len(rows) - 1 or self.origin(last) is not origin:
+            return None
+        return Stretch(Columns(origin, range(first, last + 1), timestamps, texts), kinds, self.kinds)
 
     def entry(self, row: Row) -> Entry:
         """An entry from ``ENTRY_COLUMNS``."""
