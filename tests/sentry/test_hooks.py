@@ -243,6 +243,18 @@ def test_a_job_that_fails_in_the_background_is_told_of_once(hooks: OpenHooks, si
     assert event["tags"] == {"operation": "followers"}
 
 
+def test_what_the_log_and_the_hook_both_tell_of_is_told_once(hooks: OpenHooks, sink: SentrySink) -> None:
+    told = hooks()
+    log, error = logging.getLogger("taskcast_core.followers"), boom("local value")
+    Observers().failed(log, error, "archive follower", "01TASK")
+    told.unhandled_error(error, "archive follower", "01TASK")
+    told.task_timed_out(Task("01TASK", "timeout", 1, 2))
+    failure, timeout = sink.wait_for(2)
+    assert exception_of(failure)["type"] == "RuntimeError"
+    assert failure["tags"] == {"operation": "archive follower", "taskId": "01TASK"}
+    assert timeout["message"] == "Task timed out [01TASK]"
+
+
 def test_requests_that_a_store_could_not_serve_are_told_of(hooks: OpenHooks, sink: SentrySink) -> None:
     from taskcast_server.failures import log_failure
 

@@ -14,6 +14,7 @@ from taskcast_core.hub import Hub
 from taskcast_core.lifecycle import Lifecycle
 from taskcast_core.observers import Observers
 from taskcast_core.stopping import stop
+from taskcast_core.supervision import keep_running
 from taskcast_core.workers import WorkerLayer
 
 SHUTDOWN_S = 10.0
@@ -50,11 +51,12 @@ class Background:
                 await stack.enter_async_context(self._workers.running(background=self._is_working))
             if self._is_working:
                 loops = [
-                    self._sweeper.run(),
-                    self._schedule_cleanup(),
-                    *(follower.run() for follower in self._followers),
+                    ("timers", self._sweeper.run),
+                    ("cleanup", self._schedule_cleanup),
+                    *((follower.operation, follower.run) for follower in self._followers),
                 ]
-                stack.push_async_callback(self._stop, [asyncio.create_task(loop) for loop in loops])
+                kept = [keep_running(operation, loop, self._observers) for operation, loop in loops]
+                stack.push_async_callback(self._stop, [asyncio.create_task(each) for each in kept])
             return stack.pop_all()
 
     async def _schedule_cleanup(self) -> None:

@@ -21,6 +21,7 @@ from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import TimerKind
 from taskcast_core.errors import StoreUnavailable, TaskcastError
 from taskcast_core.log_events import tell_storage
+from taskcast_core.observers import Observers
 
 _log = logging.getLogger(__name__)
 
@@ -61,8 +62,9 @@ class Sweeper:
         clock: Clock,
         actions: Mapping[TimerKind, Action],
         settings: SweepSettings,
+        observers: Observers,
     ) -> None:
-        self._store, self._cold, self._clock = store, cold, clock
+        self._store, self._cold, self._clock, self._observers = store, cold, clock, observers
         self._actions, self._settings = actions, settings
         self._wanted: float | None = None  # monotonic seconds of the earliest timer that this process knows of
         self._changed = asyncio.Event()
@@ -151,5 +153,5 @@ class Sweeper:
                 raise
             except TaskcastError as error:
                 _log.info("timer %s of %s: %s", one.kind, one.task_id, error)
-            except Exception:  # noqa: BLE001 - one timer must not stop the others
-                _log.exception("timer %s of %s failed", one.kind, one.task_id)
+            except Exception as error:  # noqa: BLE001 - one timer must not stop the others
+                self._observers.failed(_log, error, f"timer {one.kind}", one.task_id)

@@ -109,15 +109,21 @@ class Follower:
         followers: Followers,
         handler: Handler,
         owner: str,
+        observers: Observers,
         settings: FollowerSettings | None = None,
     ) -> None:
         self._log, self._reader, self._followers = log, reader, followers
-        self._handler, self._owner = handler, owner
+        self._handler, self._owner, self._observers = handler, owner, observers
         self.settings = settings or FollowerSettings()
         self._news = asyncio.Event()
         self._working: set[asyncio.Task[None]] = set()
         self._put_off: list[float] = []  # a heap: when (loop time) lanes that this process put off may be had again
         self._is_closing = False
+
+    @property
+    def operation(self) -> str:
+        """What its work is called where something goes wrong."""
+        return f"{self._handler.kind} follower"
 
     def notify(self) -> None:
         """A lane of this kind may have been marked by this process."""
@@ -192,9 +198,9 @@ class Follower:
             _log.debug("lane %s of %s is somebody else's now", dirty.lane, dirty.task_id)
         except StoreUnavailable as error:
             _log.warning("lane %s of %s waits: %s", dirty.lane, dirty.task_id, error)
-        except Exception:  # noqa: BLE001 - one lane must not stop the others
+        except Exception as error:  # noqa: BLE001 - one lane must not stop the others
             # The lease runs out, and the lane is tried again.
-            _log.exception("lane %s of %s failed", dirty.lane, dirty.task_id)
+            self._observers.failed(_log, error, f"lane {dirty.lane}", dirty.task_id)
         finally:
             await stop((holding,))
 

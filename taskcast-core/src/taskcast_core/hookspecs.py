@@ -202,7 +202,10 @@ def taskcast_webhook_failed(config: WebhookConfig, error: Exception) -> Awaitabl
 
 @hookspec
 def taskcast_unhandled_error(error: Exception, operation: str, task_id: str | None) -> Awaitable[None] | None:
-    """Something failed that no caller can be told of; ``operation`` names the background job or the verb."""
+    """Something failed that nobody expected; ``operation`` names the background job or the request.
+
+    Called on the node where it failed; the log has the stack. Jobs go on: what failed is tried again later.
+    """
 
 
 # ── The table of hooks ────────────────────────────────────────────────────────────────────────────────────

@@ -8,8 +8,10 @@ idempotent by index, and what is missing in between is read from the store.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from attrs import define
@@ -18,14 +20,18 @@ from taskcast_core.channel import Channel, Waiter
 from taskcast_core.contracts.broadcast import Bell, Broadcast, Listener
 from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.task_log import Stored, TaskLog
-from taskcast_core.errors import TaskNotFound
+from taskcast_core.errors import StoreUnavailable, TaskNotFound
 from taskcast_core.firehose import Firehose, FirehoseReader
 from taskcast_core.meters import Meters
+from taskcast_core.observers import Observers
 from taskcast_core.repairs import Repairs
 from taskcast_core.ring import Ring
 from taskcast_core.sharing import has_failed, once
 from taskcast_core.stopping import stop
+from taskcast_core.supervision import keep_running
 from taskcast_core.wakeups import Wakeups
+
+_log = logging.getLogger(__name__)
 
 
 @define
@@ -53,9 +59,10 @@ class Hub:
         reader: LogReader,
         broadcast: Broadcast,
         find: Callable[[str], Awaitable[Stored | None]],
-        settings: HubSettings | None = None,
+        settings: HubSettings | None,
+        observers: Observers,
     ) -> None:
-        self._log, self._broadcast, self._find = log, broadcast, find
+        self._log, self._broadcast, self._find, self._observers = log, broadcast, find, observers
         self.settings = settings or HubSettings()
         self._wakeups = Wakeups(self.settings.flush_interval_ms / 1000, log.now_ms)
         self._repairs = Repairs(self, log, reader, self.settings.ring_entries)
@@ -75,7 +82,8 @@ class Hub:
         async with self._broadcast.listen(self.on_bell, self.on_absence) as listener:
             self._listener = listener
             silence = self.settings.check_interval_s
-            checker = self._loop.create_task(self._repairs.check_forever(self._channels.values(), silence))
+            checking = partial(self._repairs.check_forever, self._channels.values(), silence)
+            checker = self._loop.create_task(keep_running("check of heads", checking, self._observers))
             try:
                 yield
             finally:
@@ -102,8 +110,14 @@ class Hub:
         """Run something until it is done, or the hub closes."""
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception) and not isinstance(error, StoreUnavailable):
+            self._observers.failed(_log, error, "readers' channels")
 
     # ── Following ──────────────────────────────────────────────────────────────────────────────────────────────────
 

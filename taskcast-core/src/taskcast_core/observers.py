@@ -151,6 +151,19 @@ class Observers:
             counts[name] = observer.counts()
         return counts
 
+    def failed(self, log: logging.Logger, error: Exception, operation: str, task_id: str | None = None) -> None:
+        """Something failed that no caller can be told of: log it with its stack, and call `unhandled_error`.
+
+        ``operation`` names the background job or the verb. What a store or dependency that is away makes of it, every
+        job knows to wait for; that is no such failure.
+        """
+        facts = {"operation": operation, "taskId": task_id}
+        about = f"{operation}, {task_id}" if task_id else operation
+        extra = {"event": "unhandled_error", "facts": {name: value for name, value in facts.items() if value}}
+        log.error("unexpected failure (%s)", about, exc_info=error, extra=extra, stacklevel=2)
+        if self.unhandled_error is not None:
+            self.unhandled_error(error=error, operation=operation, task_id=task_id)
+
     async def aclose(self, deadline_s: float = 5.0) -> None:
         """Take no more calls, make the waiting ones, give up after ``deadline_s``; what is left counts as
         dropped.

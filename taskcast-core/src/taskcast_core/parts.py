@@ -54,11 +54,11 @@ class Parts:
         self._settings, self._notify = settings, notify
         self._node = new_ulid(clock.now_ms())
         self.storage = Storage(hot, cold, observers, settings.archive)
-        self.hub = Hub(hot, self.storage.reader, broadcast, self._find, settings.hub)
+        self.hub = Hub(hot, self.storage.reader, broadcast, self._find, settings.hub, observers)
         self.hub.meters = instruments.meters
         self.commits = Commits(hot, self.hub, broadcast, observers, self.storage.rehydrate, instruments)
         self.handlers = (*self._archivers(), *handlers)
-        self.followers = [self._follower(handler) for handler in self.handlers]
+        self.followers = [self._follower(handler, observers) for handler in self.handlers]
         self.lifecycle = Lifecycle(
             hot,
             hot,
@@ -73,7 +73,7 @@ class Parts:
             moved=self._moved,
             meters=instruments.meters,
         )
-        self.sweeper = Sweeper(hot, cold, clock, self._actions(), settings.sweep)
+        self.sweeper = Sweeper(hot, cold, clock, self._actions(), settings.sweep, observers)
         self.workers = self._worker_layer(observers, broadcast) if settings.workers.enabled else None
         self.transfers = Transfers(self.storage, self.commits, self.lifecycle)
         self.background = Background(
@@ -92,11 +92,12 @@ class Parts:
             return ()
         return (Archiver(hot, cold, hot if is_cold_capable(hot) else None, self._settings.archive),)
 
-    def _follower(self, handler: Handler) -> Follower:
+    def _follower(self, handler: Handler, observers: Observers) -> Follower:
         settings = self._settings.follower
         if handler.kind == "archive":
             settings = evolve(settings, page=self._settings.archive.page)
-        return Follower(self.storage.hot, self.storage.reader, self.storage.hot, handler, self._node, settings)
+        hot = self.storage.hot
+        return Follower(hot, self.storage.reader, hot, handler, self._node, observers, settings)
 
     def _actions(self) -> dict[TimerKind, Action]:
         return {

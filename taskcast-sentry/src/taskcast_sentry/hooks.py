@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 QUIET_S = 60.0
 """An outage, and whatever else comes from the log, is told of this often at most."""
 _MOST_REMEMBERED = 256
+_HEARD = "taskcast_sentry_heard"
+"""Marks an error that the log has brought already, before the hook does."""
 
 
 class SentryHooks:
@@ -61,7 +63,11 @@ class SentryHooks:
         self._watch.end()
 
     def unhandled_error(self, error: Exception, operation: str, task_id: str | None) -> None:
-        """See `taskcast_unhandled_error`."""
+        """See `taskcast_unhandled_error`; what the log has told of already (and of what fails again and again it is
+        told seldom) is not told again.
+        """
+        if error.__dict__.get(_HEARD):
+            return
         tags = {"operation": operation} | ({"taskId": task_id} if task_id else {})
         if isinstance(error, StoreUnavailable | StorageError):
             self._outage(_dependency(error), str(error), tags)
@@ -107,9 +113,10 @@ class SentryHooks:
         if trouble.is_outage:
             self._outage(trouble.dependency, trouble.message, {"operation": trouble.operation})
         elif self.options.capture_unhandled_errors and trouble.error is not None:
+            trouble.error.__dict__[_HEARD] = True
             kind = f"{trouble.operation} {type(trouble.error).__name__}"
             if self._is_news(kind):
-                tags = {"operation": trouble.operation}
+                tags = {"operation": trouble.operation} | ({"taskId": trouble.task_id} if trouble.task_id else {})
                 event = self._report.exception(trouble.error, self.options.levels.unhandled_error, tags)
                 self._send(event, trouble.error)
 

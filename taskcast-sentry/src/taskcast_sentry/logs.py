@@ -26,7 +26,8 @@ class Trouble:
     """One record that speaks of trouble.
 
     Attributes:
-        operation: the part that logged it. dependency: what is away, where that is known.
+        operation: the job, or the part that logged it. task_id: the task that it was about.
+        dependency: what is away, where that is known.
         error: what was logged, if an error was. is_outage: a store or broadcast is away or contradicts another.
     """
 
@@ -35,6 +36,7 @@ class Trouble:
     error: BaseException | None = None
     dependency: str | None = None
     is_outage: bool = False
+    task_id: str | None = None
 
 
 def is_broadcast(dependency: str) -> bool:
@@ -100,7 +102,9 @@ def trouble_of(record: logging.LogRecord) -> Trouble | None:
     if isinstance(error, StorageError):
         return Trouble(operation, str(error), error, is_outage=True)
     is_failure = bool(record.exc_info) and record.levelno >= logging.ERROR
-    return Trouble(operation, str(error), error) if is_failure and error is not None else None
+    if not is_failure or error is None:
+        return None
+    return Trouble(str(facts.get("operation", operation)), str(error), error, task_id=facts.get("taskId"))
 
 
 def _facts(record: logging.LogRecord) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from taskcast_core.hub import Hub
 from taskcast_core.models import MatchRule, Task, TaskInput, Worker, WorkerAudit
 from taskcast_core.observers import Observers
 from taskcast_core.stopping import stop
+from taskcast_core.supervision import keep_running
 from taskcast_core.workers.audit import AuditLog
 from taskcast_core.workers.claims import Claims, Current, Move, WorkerStore
 from taskcast_core.workers.leases import Leases
@@ -58,6 +59,7 @@ class WorkerLayer:
         node: str,
     ) -> None:
         self._store, self._hub, self.settings, self.node = store, hub, settings, node
+        self._observers = observers
         self.news = News(broadcast, store.now_ms)
         self.audit = AuditLog(cold, store.now_ms)
         self.roster = Roster(store, self.audit, observers, self.news, settings, node)
@@ -65,9 +67,9 @@ class WorkerLayer:
         self.claims = Claims(
             store, current, move, self.roster, self.audit, observers, self.news, self._permits, settings
         )
-        self.leases = Leases(store, current, move, self.roster, self.news, self._permits, settings)
-        self.queue = WorkQueue(self.claims, self.roster, self.news, settings)
-        self.dispatcher = Dispatcher(self.claims, store, self.news, settings)
+        self.leases = Leases(store, current, move, self.roster, self.news, self._permits, settings, observers)
+        self.queue = WorkQueue(self.claims, self.roster, self.news, settings, observers)
+        self.dispatcher = Dispatcher(self.claims, store, self.news, settings, observers)
         self.notices = Notices(self.news)
 
     @asynccontextmanager
@@ -76,10 +78,10 @@ class WorkerLayer:
         await self.news.open(self._hub)
         with suppress(StoreUnavailable):  # made up for by the first claim
             await self._permits.open()
-        loops = [self.queue.run(), self.dispatcher.run(), self.audit.run()]
+        loops = {"pulls": self.queue.run, "offers": self.dispatcher.run, "worker audit": self.audit.run}
         if background:
-            loops.append(self.leases.run())
-        tasks = [asyncio.create_task(loop) for loop in loops]
+            loops["worker leases"] = self.leases.run
+        tasks = [asyncio.create_task(keep_running(name, loop, self._observers)) for name, loop in loops.items()]
         try:
             yield
         finally:

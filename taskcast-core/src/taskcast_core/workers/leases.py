@@ -12,6 +12,7 @@ from taskcast_core.contracts.task_log import Held
 from taskcast_core.contracts.workers import Assignment
 from taskcast_core.errors import StoreUnavailable, TaskcastError, TaskNotFound
 from taskcast_core.models import Task, TaskError, TransitionInput
+from taskcast_core.observers import Observers
 from taskcast_core.retries import postponed
 from taskcast_core.states import TERMINAL
 from taskcast_core.workers.claims import Computed, Current, Move, WorkerStore, check_owner, returned, walk
@@ -41,8 +42,10 @@ class Leases:
         news: News,
         permits: Permits,
         settings: WorkerSettings,
+        observers: Observers,
     ) -> None:
         self._store, self._current, self._move, self._roster = store, current, move, roster
+        self._observers = observers
         self._news, self._permits, self._settings = news, permits, settings
 
     async def run(self) -> None:
@@ -61,8 +64,8 @@ class Leases:
                     await self.free_ended()
             except StoreUnavailable as error:
                 _log.warning("worker leases wait: %s", error)
-            except Exception:  # noqa: BLE001 - without this loop tasks would be stranded
-                _log.exception("a look at the worker leases failed")
+            except Exception as error:  # noqa: BLE001 - without this loop tasks would be stranded
+                self._observers.failed(_log, error, "worker leases")
 
     async def sweep(self) -> int:
         """Deal with the leases that are over, once: how many that was.

@@ -18,6 +18,7 @@ from attrs import define, field, frozen
 from taskcast_core.contracts.workers import Assignment, Workers
 from taskcast_core.errors import StoreUnavailable
 from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
+from taskcast_core.observers import Observers
 from taskcast_core.workers import matching
 from taskcast_core.workers.claims import Claims
 from taskcast_core.workers.news import News
@@ -65,8 +66,11 @@ class _Offer:
 class Dispatcher:
     """The offers of one node."""
 
-    def __init__(self, claims: Claims, store: Workers, news: News, settings: WorkerSettings) -> None:
+    def __init__(
+        self, claims: Claims, store: Workers, news: News, settings: WorkerSettings, observers: Observers
+    ) -> None:
         self._claims, self._store, self._news, self._settings = claims, store, news, settings
+        self._observers = observers
         self._sockets: dict[str, Socket] = {}
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
         self._open: dict[str, _Offer] = {}  # by task
@@ -103,8 +107,8 @@ class Dispatcher:
             await self._dispatch()
         except StoreUnavailable as error:
             _log.warning("offers wait: %s", error)
-        except Exception:  # noqa: BLE001 - without this loop nobody would be offered anything
-            _log.exception("a look at the queue failed")
+        except Exception as error:  # noqa: BLE001 - without this loop nobody would be offered anything
+            self._observers.failed(_log, error, "offers")
 
     def connect(self, worker_id: str, socket: Socket) -> None:
         """A worker's socket is here; whatever waits for it is offered."""

@@ -13,6 +13,7 @@ from attrs import define, field
 
 from taskcast_core.errors import StoreUnavailable, TaskcastError, WorkerNotFound
 from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
+from taskcast_core.observers import Observers
 from taskcast_core.workers import matching
 from taskcast_core.workers.claims import Claims
 from taskcast_core.workers.news import News
@@ -49,8 +50,10 @@ class _Waiter:
 class WorkQueue:
     """The pulls that wait on one node."""
 
-    def __init__(self, claims: Claims, roster: Roster, news: News, settings: WorkerSettings) -> None:
-        self._claims, self._roster, self._settings = claims, roster, settings
+    def __init__(
+        self, claims: Claims, roster: Roster, news: News, settings: WorkerSettings, observers: Observers
+    ) -> None:
+        self._claims, self._roster, self._settings, self._observers = claims, roster, settings, observers
         self._waiting: list[_Waiter] = []
         self._rung = asyncio.Event()
         self._returns: set[asyncio.Task[None]] = set()
@@ -163,8 +166,8 @@ class WorkQueue:
         except StoreUnavailable as error:
             _log.warning("%d pulls wait for the store: %s", len(self._waiting), error)
             await asyncio.sleep(_LOOK_AGAIN_S)
-        except Exception:  # noqa: BLE001 - without this loop nobody would get work
-            _log.exception("a look at the queue failed")
+        except Exception as error:  # noqa: BLE001 - without this loop nobody would get work
+            self._observers.failed(_log, error, "pulls")
 
     async def _serve(self) -> None:
         for waiter in [each for each in self._waiting if each.is_stale]:

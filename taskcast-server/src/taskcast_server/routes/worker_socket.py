@@ -254,8 +254,8 @@ class WorkerSocket:
             await verb(message)
         except (TaskcastError, RecursionError) as error:
             self._complain(str(error), code_of(error, kind), task_id)
-        except Exception:  # noqa: BLE001 - whatever it is, the worker is told, and stays connected
-            _log.exception("message %s of a worker failed", kind)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker is told, and stays connected
+            self._services.engine.observers.failed(_log, error, f"worker message {kind}", task_id)
             self._complain("Internal server error", "INTERNAL_ERROR", task_id)
 
     def _complain(self, message: str, code: str, task_id: str | None) -> None:
