@@ -118,7 +118,7 @@ class Asking:
         self._text = _asked(self._ring, self._guard, self._limits)
 
     def text(self, ring: str, guard: Guard, limits: LogLimits) -> bytes:
-        """``ring``: the command to ring with, or nothing."""
+        """``ring``: how to ring, see RedisConnection."""
         if guard is not self._guard or limits is not self._limits or ring != self._ring:
             self._ring, self._guard, self._limits = ring, guard, limits
             self._text = _asked(ring, guard, limits)

@@ -88,7 +88,7 @@ class CommitQueue:
         hints: Sequence[Hint] = ()
         for _ in range(TRIES):
             known = self._known.get(task_id)
-            ring = connection.bell_command if connection.rings else ""
+            ring = connection.ringing
             asked = self._asking.text(ring, change.guard, change.limits)
             made = sent(task_id, change, asked=asked, known=known, hints=hints)
             # Whoever gives up waiting leaves the change in the line: it is made or not, but the others' are made.

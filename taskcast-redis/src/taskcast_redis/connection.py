@@ -162,6 +162,18 @@ class RedisConnection:
         """Whether a store and a broadcast share this connection, so that commits ring by themselves."""
         return self.stores > 0 and self.broadcasts > 0
 
+    @property
+    def ringing(self) -> str:
+        """How scripts ring for what they change, if they do: see ``lua/bells.lua``.
+
+        Where nobody hears a task, nothing is said. On a Cluster with plain bells, no node knows who hears it.
+        """
+        if not self.rings:
+            return ""
+        if self.has_sharded_bells:
+            return "SPUBLISH SHARDNUMSUB"
+        return "PUBLISH" if self.is_cluster else "PUBLISH NUMSUB"
+
     def note_rung(self, task_id: str, epoch: int, last_index: int) -> None:
         """A commit has rung by itself."""
         self._rung[task_id, epoch, last_index] = None

@@ -55,7 +55,7 @@ class LogWriter:
         """See TaskLog."""
         task_id = record.task.id
         named: list[Argument] = [""] if key is None else [given(key.name), key.body_hash, key.ttl_ms]
-        ring = self._connection.bell_command if self._connection.rings else ""
+        ring = self._connection.ringing
         arguments: list[Argument] = [pack(task_id), new_salt(), ring, *named, *record_arguments(record)]
         reply = await self._connection.run_and_wait("create", [self._connection.keys.of(task_id)], arguments)
         outcome = reply[0]

@@ -32,7 +32,7 @@ class RedisOptions:
     tls_cert_file: str | None = option(None, help="client certificate")
     tls_key_file: str | None = option(None, help="its key")
     tls_check_hostname: bool = option(default=True, help="whether the server's certificate must name its host")
-    max_connections: int = option(32, minimum=2, help="connections for commands; further callers wait")
+    max_connections: int = option(32, minimum=2, help="calls in flight at once; further callers wait")
     connect_timeout_ms: int = option(2_000, minimum=1, help="for a connection to come up")
     command_timeout_ms: int = option(5_000, minimum=1, help="for a reply; then the outcome is unknown")
     start_timeout_ms: int = option(15_000, minimum=1, help="how long start-up tries to reach Redis")

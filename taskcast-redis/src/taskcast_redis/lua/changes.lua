@@ -273,6 +273,8 @@ local function write_head(plan, c, now)
 end
 
 local function ring(t, c, before)
+  local ears = ears_of(t, c.ring)
+  if not ears then return end
   local head, body, size = {}, {}, 0
   for _, e in ipairs(c.events) do size = size + #e.text end
   if size <= LARGE_BELL then
@@ -283,7 +285,7 @@ local function ring(t, c, before)
       body[i] = e.kind .. series .. e.text
     end
   end
-  send_bell(t, c.ring, before.li + 1, head, body)
+  send_bell(t, ears, before.li + 1, head, body)
 end
 
 local function commit(c)
@@ -305,7 +307,7 @@ local function commit(c)
   if #plan.replaced > 0 then remove_replaced(plan) end
   if c.key then remember(t, c, before) end
   mark(t)
-  if c.ring ~= '' then ring(t, c, before) end
+  ring(t, c, before)
   local runs = {}
   for _, e in ipairs(c.events) do
     if e.run then

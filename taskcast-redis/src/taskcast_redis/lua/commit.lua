@@ -1,6 +1,6 @@
--- Makes changes to tasks, each all of it or none of it, in runs of changes to one task; see `changes.py` for the arguments.
--- KEYS: tags of shards. Reply: the time, then one outcome per change: {last index, time, first index} where a change has
--- done nothing but append, else its first element says which.
+-- Makes changes to tasks, each all of it or none of it, in runs of changes to one task; see `changes.py` for the
+-- arguments. KEYS: tags of shards. Reply: the time, then one outcome per change: {last index, time, first index} where
+-- a change has done nothing but append, else its first element says which.
 
 -- What the changes of one run have in common: the task, what is asked of it, and its limits.
 local function take_run()
@@ -28,8 +28,8 @@ local function begin_run(r)
     ep = v[5], li = tonumber(v[6]), lt = math.max(NOW, tonumber(v[7])), fi = tonumber(v[8]), sz = tonumber(v[9]),
     status = v[10], cr = v[11], aid = v[12], lanes = v[13], dl = v[14]}
   if guard_failure(t, r) then return nil end
-  return {t = t, ring = r.ring, stamp = int(t.lt), numbers = {}, lines = {}, heads = {}, counts = {}, first = t.li + 1,
-    size = 0, head = {}, body = {}}
+  return {t = t, ears = ears_of(t, r.ring), stamp = int(t.lt), numbers = {}, lines = {}, heads = {}, counts = {},
+    first = t.li + 1, size = 0, head = {}, body = {}}
 end
 
 -- How many bytes the events from an argument on have; nil if they must not be appended, or bring a kind that is new.
@@ -57,7 +57,7 @@ end
 -- Says what was appended since it was said last.
 local function ring_run(run)
   local t = run.t
-  if run.ring ~= '' and t.li >= run.first then send_bell(t, run.ring, run.first, run.head, run.body) end
+  if run.ears and t.li >= run.first then send_bell(t, run.ears, run.first, run.head, run.body) end
   run.first, run.size, run.head, run.body = t.li + 1, 0, {}, {}
 end
 
@@ -65,7 +65,7 @@ local function append(run, from, to, size)
   local t = run.t
   local log, lines, heads, counts = t.data .. ':l', run.lines, run.heads, run.counts
   local head, body = run.head, run.body
-  local rings = run.ring ~= ''
+  local rings = run.ears
   if run.size + size > LARGE_BELL then
     ring_run(run)
     head, body, rings = run.head, run.body, rings and size <= LARGE_BELL

@@ -1,4 +1,5 @@
--- Makes a task with an empty log. KEYS[1]: tag. ARGV: id, salt, command to ring with or '', key ('' or '=' name, hash, ttl), record.
+-- Makes a task with an empty log. KEYS[1]: tag. ARGV: id, salt, how to ring (see `ears_of`), key ('' or '=' name, hash,
+-- ttl), record.
 -- Reply: {'done', stored}, {'kept', stored}, {'exists'}, {'deleting'} or {'conflict'}.
 local base, id, salt, ring = KEYS[1], arg(), arg(), arg()
 local key, hash, ttl = opt(), nil, nil
@@ -31,5 +32,6 @@ mark(t)
 if key then
   call('SET', base .. ':r:' .. key, cmsgpack.pack({hash, epoch, 0, 0, f.rec, segments, 1, -1, NOW, 0}), 'PX', ttl)
 end
-if ring ~= '' then send_bell(t, ring, 0, {}, {}) end
+local ears = ears_of(t, ring)
+if ears then send_bell(t, ears, 0, {}, {}) end
 return {'done', stored(t)}
