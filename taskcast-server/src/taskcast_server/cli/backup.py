@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from taskcast_server.cli.flags import ConfigOption, DbPathOption, OutputOption
-from taskcast_server.cli.output import CliError, OutputFormat, confirm_or_fail, tell, tell_json
+from taskcast_server.cli.output import CliError, OutputFormat, confirm_or_fail, tell_result
 
 BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file with the backup.", show_default=False)]
 
@@ -43,10 +43,11 @@ def backup(
         raise CliError(f"cannot copy {source} to {file}: {error}") from error
     schema.check(file)
     size = file.stat().st_size
-    if output is OutputFormat.JSON:
-        tell_json({"ok": True, "store": str(source), "file": str(file), "bytes": size})
-    else:
-        tell(f"Copied {source} to {file} ({size} bytes)")
+    tell_result(
+        {"ok": True, "store": str(source), "file": str(file), "bytes": size},
+        f"Copied {source} to {file} ({size} bytes)",
+        output,
+    )
 
 
 def restore(
@@ -73,10 +74,7 @@ def restore(
         _put_in_place(file, target)
     finally:
         lock.release()
-    if output is OutputFormat.JSON:
-        tell_json({"ok": True, "store": str(target), "file": str(file)})
-    else:
-        tell(f"Restored {target} from {file}")
+    tell_result({"ok": True, "store": str(target), "file": str(file)}, f"Restored {target} from {file}", output)
 
 
 def store_path(config: Path | None, db_path: Path | None) -> Path:

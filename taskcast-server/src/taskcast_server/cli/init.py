@@ -9,7 +9,7 @@ import typer
 
 from taskcast_server.cli.flags import OutputOption
 from taskcast_server.cli.nodes_file import config_directory
-from taskcast_server.cli.output import CliError, OutputFormat, tell, tell_json
+from taskcast_server.cli.output import CliError, OutputFormat, tell_result
 
 NAME = "taskcast.config.yaml"
 TEMPLATE = """\
@@ -56,7 +56,4 @@ def init(
             file.write(TEMPLATE)
     except FileExistsError as error:
         raise CliError(f"{path} is there already; replace it with --force") from error
-    if output is OutputFormat.JSON:
-        tell_json({"ok": True, "path": str(path)})
-    else:
-        tell(f"Wrote {path}")
+    tell_result({"ok": True, "path": str(path)}, f"Wrote {path}", output)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from taskcast_server.cli.flags import ConfigOption, OutputOption
-from taskcast_server.cli.output import OutputFormat, confirm_or_fail, tell, tell_json
+from taskcast_server.cli.output import OutputFormat, confirm_or_fail, tell, tell_json, tell_result
 
 if TYPE_CHECKING:
     from taskcast_core.selection import Selected
@@ -96,7 +96,4 @@ async def apply_migrations(
 
 
 def _tell(text: str, applied: Sequence[str], output: OutputFormat) -> None:
-    if output is OutputFormat.JSON:
-        tell_json({"ok": True, "message": text.removeprefix("[taskcast] "), "applied": list(applied)})
-    else:
-        tell(text)
+    tell_result({"ok": True, "message": text.removeprefix("[taskcast] "), "applied": list(applied)}, text, output)

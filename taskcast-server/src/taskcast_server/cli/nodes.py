@@ -10,7 +10,7 @@ from attrs import evolve
 
 from taskcast_server.cli.flags import OutputOption
 from taskcast_server.cli.nodes_file import Node, Nodes, nodes_path, read_nodes, write_nodes
-from taskcast_server.cli.output import OutputFormat, tell, tell_json
+from taskcast_server.cli.output import OutputFormat, tell, tell_json, tell_result
 from taskcast_server.cli.targets import DEFAULT_URL, checked_url, shown_url
 
 app = typer.Typer(name="node", help="Give servers names, and choose one.", no_args_is_help=True)
@@ -41,7 +41,9 @@ def add(
     kind = token_type or (TokenType.JWT if token else None)
     node = Node(checked_url(url), token, kind.value if kind else None)
     write_nodes(path, evolve(known, nodes={**known.nodes, name: node}))
-    _done(f'Added node "{name}" → {shown_url(node.url)}', {"name": name, "url": shown_url(node.url)}, output)
+    tell_result(
+        {"ok": True, "name": name, "url": shown_url(node.url)}, f'Added node "{name}" → {shown_url(node.url)}', output
+    )
 
 
 @app.command()
@@ -52,7 +54,7 @@ def remove(name: Name, output: OutputOption = OutputFormat.TEXT) -> None:
     known.get(name)
     left = {each: node for each, node in known.nodes.items() if each != name}
     write_nodes(path, Nodes(None if known.current == name else known.current, left))
-    _done(f'Removed node "{name}"', {"name": name}, output)
+    tell_result({"ok": True, "name": name}, f'Removed node "{name}"', output)
 
 
 @app.command()
@@ -62,7 +64,7 @@ def use(name: Name, output: OutputOption = OutputFormat.TEXT) -> None:
     known = read_nodes(path)
     known.get(name)
     write_nodes(path, evolve(known, current=name))
-    _done(f'Switched to node "{name}"', {"name": name}, output)
+    tell_result({"ok": True, "name": name}, f'Switched to node "{name}"', output)
 
 
 @app.command("list")
@@ -82,10 +84,3 @@ def list_nodes(output: OutputOption = OutputFormat.TEXT) -> None:
         mark = "*" if name == known.current else " "
         kind = f" ({node.token_type})" if node.token_type else ""
         tell(f"{mark} {name}  {shown_url(node.url)}{kind}")
-
-
-def _done(text: str, value: dict[str, str], output: OutputFormat) -> None:
-    if output is OutputFormat.JSON:
-        tell_json({"ok": True, **value})
-    else:
-        tell(text)

@@ -52,6 +52,14 @@ def tell_json(value: Any) -> None:
     typer.echo(compact_json(value))
 
 
+def tell_result(value: Any, text: str, output: OutputFormat) -> None:
+    """A result, as ``--output`` wants it: the value as JSON, or a line that says the same."""
+    if output is OutputFormat.JSON:
+        tell_json(value)
+    else:
+        tell(text)
+
+
 def compact_json(value: Any) -> str:
     """JSON that any terminal can show: halves of UTF-16 pairs and control characters stay escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))

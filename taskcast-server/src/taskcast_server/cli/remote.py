@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate
 from attrs import field, frozen
 
 from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
-from taskcast_server.cli.output import OutputFormat, tell, tell_json
+from taskcast_server.cli.output import OutputFormat, tell_result
 from taskcast_server.cli.targets import Target, choose
 
 if TYPE_CHECKING:
@@ -56,11 +56,8 @@ class Remote:
         return self.output is OutputFormat.JSON
 
     def tell(self, value: Any, text: str) -> None:
-        """Print a result: the value as JSON, or a line that says the same."""
-        if self.is_json:
-            tell_json(value)
-        else:
-            tell(text)
+        """Print a result. See ``tell_result``."""
+        tell_result(value, text, self.output)
 
 
 def _flags(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from taskcast_server.cli.flags import ConfigOption, OutputOption
-from taskcast_server.cli.output import CliError, OutputFormat, tell, tell_json
+from taskcast_server.cli.output import CliError, OutputFormat, tell_result
 
 DAY_S = 86_400
 
@@ -33,7 +33,4 @@ def token(
     if options is None:
         raise CliError(f"auth.mode is {auth.mode}; tokens are for the mode jwt")
     minted = mint_token(options, scope or ["*"], task_id, expires_in, subject)
-    if output is OutputFormat.JSON:
-        tell_json({"token": minted.token, "expiresAt": minted.expires_at})
-    else:
-        tell(minted.token)
+    tell_result({"token": minted.token, "expiresAt": minted.expires_at}, minted.token, output)
