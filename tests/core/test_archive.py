@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,7 @@ from taskcast_core import MemoryBroadcastProvider, MemoryShortTermStore, TaskEng
 from taskcast_core.archive import ArchiveSettings, Rebuilt
 from taskcast_core.builtin.memory_log import MemoryLog
 from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
-from taskcast_core.contracts import Committed, ListQuery, Watermark
+from taskcast_core.contracts import ArchiveBatch, Committed, ListQuery, Refusal, Watermark
 from taskcast_core.deadlines import SweepSettings
 from taskcast_core.entries import Entry
 from taskcast_core.errors import (
@@ -387,6 +387,8 @@ async def test_a_rewound_log_that_grew_anew_gives_way_to_its_archive(tiers: Tier
     await rewound(tiers, task_id, 9)
     lost = await engine.publish_event(task_id, type="log", data={"grew": "anew"})
     assert lost.index == 10, "nobody knows yet"
+    dropped: list[Any] = []
+    engine.observers.event_dropped = lambda **facts: dropped.append(facts)  # type: ignore[assignment]
 
     async def is_one_log() -> bool:
         stored = await tiers.hot.get(task_id)
@@ -394,6 +396,7 @@ async def test_a_rewound_log_that_grew_anew_gives_way_to_its_archive(tiers: Tier
 
     await eventually(is_one_log)
     assert await engine.get_history(task_id) == history, "the durable copy goes further"
+    assert dropped == [{"event": lost, "reason": "the hot log gave way to its archive"}]
     event = await engine.publish_event(task_id, type="log", data={})
     assert event.index == history[-1].index + 1
     await engine.transition_task(task_id, "completed")
@@ -427,6 +430,28 @@ async def test_a_rewound_log_that_only_got_an_older_record_gives_way(tiers: Tier
     await eventually(is_paused)
     await tiers.archived(task_id)
     assert await tiers.cold.get(task_id) == evolve(await tiers.existing(task_id), first_index=0)
+
+
+async def test_an_event_that_the_archive_refuses_is_told_of(tiers: Tiers, caplog: pytest.LogCaptureFixture) -> None:
+    engine = tiers.engine
+    write = tiers.cold.write
+
+    async def refusing(batches: Sequence[ArchiveBatch]) -> list[Watermark]:
+        marks = await write(batches)
+        assert {batch.task_id for batch in batches} == {task.id}
+        return [evolve(mark, refused=(Refusal(1, "TooOdd"),)) for mark in marks]
+
+    tiers.cold.write = refusing  # type: ignore[method-assign]
+    dropped: list[Any] = []
+    engine.observers.event_dropped = lambda **facts: dropped.append(facts)  # type: ignore[assignment]
+    task = await engine.create_task()
+    await engine.transition_task(task.id, "running")
+    event = await engine.publish_event(task.id, type="odd", level="info", data={"secret": "word"})
+    assert event.index == 1
+    await tiers.archived(task.id)
+    assert {"event": event, "reason": "the long-term store refuses it: TooOdd"} in dropped
+    (line, *_) = [each.getMessage() for each in caplog.records if "storage_event_refused" in each.getMessage()]
+    assert line == f"storage_event_refused component=storage-lifecycle taskId={task.id} index=1 reason=TooOdd"
 
 
 @pytest.mark.parametrize("left", [None, 0, 9], ids=["empty", "the beginning", "half"])

@@ -187,8 +187,11 @@ async def test_an_event_that_postgres_refuses_is_set_aside(
         dead = connection.execute("SELECT idx, reason, text FROM taskcast.dead_rows ORDER BY idx").fetchall()
     assert [index for index, *_ in dead] == [3, 4, 17, 21]
     assert all("u0000" in reason and b"\\u0000" in text for _, reason, text in dead)
+    assert [each.index for each in marks[0].refused] == [3, 4, 17, 21]
+    assert {each.reason for each in marks[0].refused} == {"UntranslatableCharacter (22P05)"}
+    assert marks[1].refused == ()
     again = await store.write([await batch_of(hot, poisoned)])
-    assert again[0] == marks[0]
+    assert (again[0], again[0].refused) == (marks[0], ())
     await publish(hot, poisoned, message("after"))
     assert (await store.write([await batch_of(hot, poisoned, after=22)]))[0].last_index == 23
 

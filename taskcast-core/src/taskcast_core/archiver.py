@@ -14,13 +14,14 @@ from taskcast_core.archive import ArchiveSettings, in_new_epoch
 from taskcast_core.backoff import delay_s
 from taskcast_core.contracts.cold import Cold
 from taskcast_core.contracts.followers import Dirty, FollowerKind
-from taskcast_core.contracts.long_term import ArchiveBatch, LongTermStore, Watermark
+from taskcast_core.contracts.long_term import ArchiveBatch, LongTermStore, Refusal, Watermark
 from taskcast_core.contracts.task_log import Held, SeriesCopy, Stored, TaskLog
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, StorageIntegrityError, StoreUnavailable
 from taskcast_core.followers import Host, Progress
 from taskcast_core.instruments import Tracer
 from taskcast_core.log_events import tell_storage
+from taskcast_core.observers import Observers
 
 _log = logging.getLogger(__name__)
 
@@ -54,10 +55,11 @@ class Archiver:
         self._queue: list[tuple[ArchiveBatch, asyncio.Future[Watermark]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._tracer: Tracer | None = None
+        self._observers: Observers | None = None
 
     def attach(self, host: Host) -> None:
         """See Handler."""
-        self._tracer = host.instruments.tracer
+        self._tracer, self._observers = host.instruments.tracer, host.observers
 
     async def handle(self, dirty: Dirty, stored: Stored | None, items: Sequence[Entry | Hole]) -> Progress:
         """See Handler. A deleted task has been deleted from the long-term store, too: there is nothing to write."""
@@ -68,13 +70,14 @@ class Archiver:
         batch = ArchiveBatch(dirty.task_id, stored.record, stored.rev, stored.segments, tuple(items), series)
         try:
             mark = await self._write(batch)
+            self._tell_refused(dirty, items, mark.refused)
             await self._check(dirty, stored, mark, last)
             await self._shed(dirty, stored)
             self._tell_size(dirty, stored, last)
         except StoreUnavailable as error:
             return self._later(dirty, delay_s(dirty.attempt + 1, first_s=0.5, most_s=5.0), error)
         except StorageIntegrityError as error:
-            return await self._reconcile(dirty, error)
+            return await self._reconcile(dirty, items, error)
         return Progress(last)
 
     async def _series(self, dirty: Dirty, last: int) -> tuple[SeriesCopy, ...]:
@@ -121,7 +124,7 @@ class Archiver:
             if now is not None and _is_ahead(mark, now):
                 raise StorageIntegrityError(f"{dirty.task_id}: the archive is ahead of the hot log")
 
-    async def _reconcile(self, dirty: Dirty, found: StorageIntegrityError) -> Progress:
+    async def _reconcile(self, dirty: Dirty, items: Sequence[Entry | Hole], found: StorageIntegrityError) -> Progress:
         """Make one log of two: the longer of the durable prefix and of the hot one that agrees with it goes on.
 
         An archive that came back older than it was is filled from the hot log again. A hot log that was lost and grew
@@ -151,7 +154,34 @@ class Archiver:
                 "storage_watermark_mismatch", logging.ERROR, taskId=dirty.task_id, hotLastIndex=stored.last_index,
                 archiveLastIndex=copy.last_index, reason=str(found), outcome="the hot log gives way to its archive",
             )  # fmt: skip
+            await self._tell_lost(dirty, items)
         raise EpochChanged(dirty.task_id, renewed.segments[-1].epoch)
+
+    async def _tell_lost(self, dirty: Dirty, items: Sequence[Entry | Hole]) -> None:
+        """Of a hot log that has given way: what of the page at hand nobody has any more."""
+        if not items:
+            return
+        first, last = _first_of(items[0]), _last_of(items[-1])
+        page = await self._cold.read(dirty.task_id, after=first - 1, before=last + 1, limit=last + 1 - first)
+        kept = {item.index: item.id for item in page.items if isinstance(item, Entry)}
+        for item in items:
+            if isinstance(item, Entry) and kept.get(item.index) != item.id:
+                self._tell_dropped(item, "the hot log gave way to its archive")
+
+    def _tell_refused(self, dirty: Dirty, items: Sequence[Entry | Hole], refused: Sequence[Refusal]) -> None:
+        if not refused:
+            return
+        entries = {item.index: item for item in items if isinstance(item, Entry)}
+        for each in refused:
+            tell_storage(
+                "storage_event_refused", logging.WARNING, taskId=dirty.task_id, index=each.index, reason=each.reason
+            )
+            if each.index in entries:
+                self._tell_dropped(entries[each.index], f"the long-term store refuses it: {each.reason}")
+
+    def _tell_dropped(self, entry: Entry, reason: str) -> None:
+        if self._observers is not None and self._observers.event_dropped is not None:
+            self._observers.event_dropped(event=entry.event(), reason=reason)
 
     async def _agrees(self, task_id: str, index: int) -> bool:
         """Whether both copies have the same event at an index, as far as both have one there."""
@@ -211,6 +241,10 @@ def _is_ahead(mark: Watermark, stored: Stored) -> bool:
 def _settle(done: asyncio.Future[Watermark], mark: Watermark) -> None:
     if not done.done():  # whoever waited may have been cancelled
         done.set_result(mark)
+
+
+def _first_of(item: Entry | Hole) -> int:
+    return item.index if isinstance(item, Entry) else item.first
 
 
 def _last_of(item: Entry | Hole) -> int:

@@ -148,8 +148,11 @@ def taskcast_events_committed(task_id: str, events: Sequence[Event]) -> Awaitabl
 
 @hookspec
 def taskcast_event_dropped(event: Event | EventDraft, reason: str) -> Awaitable[None] | None:
-    """An event could not be kept or passed on for good, for instance set aside by the archiver; ``reason``
-    says why.
+    """An acknowledged event is not kept for good; ``reason`` says why.
+
+    Called by the archiver, for an event that the long-term store refuses (a hole stands in its place there), and for
+    one of a hot log that was lost, grew anew, and gave way to its archive (those of the page at hand). Perhaps more
+    than once for one event. Webhooks that cannot be delivered are `taskcast_webhook_failed`.
     """
 
 

@@ -98,7 +98,7 @@ async def _set_aside(session: Session, line: _Line, error: psycopg.Error) -> Non
     stretch, entry = line.stretch, line.entry
     reason = str(error).replace("\0", "")[:_REASON_CHARACTERS]
     await session.run(_DEAD, stretch.known.num, entry.index, entry.timestamp, reason, entry.text[:_DEAD_BYTES])
-    stretch.set_aside(entry)
+    stretch.set_aside(entry, f"{type(error).__name__} ({error.sqlstate})")  # its text may hold some of the data
 
 
 # ── As JSON ───────────────────────────────────────────────────────────────────────────────────────────────────────

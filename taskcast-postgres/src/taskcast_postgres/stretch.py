@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from taskcast_core import machine
-from taskcast_core.contracts.long_term import ArchiveBatch, Watermark
+from taskcast_core.contracts.long_term import ArchiveBatch, Refusal, Watermark
 from taskcast_core.contracts.task_log import Segment, Stored
 from taskcast_core.entries import Entry, Hole, is_contiguous
 from taskcast_core.errors import StorageIntegrityError
@@ -65,6 +65,7 @@ class Stretch:
         self.rows: dict[int, Entry] = {}
         self.holes: list[Hole] = []
         self.replaced: list[int] = []
+        self.refused: list[Refusal] = []
         self.series: dict[str, SeriesState] = {}
         self.touched: set[str] = set()
         self.texts: dict[Piece, tuple[int, list[str]]] = {}
@@ -153,8 +154,9 @@ class Stretch:
         elif index <= self.known.last_index:
             self.replaced.append(index)
 
-    def set_aside(self, entry: Entry) -> None:
+    def set_aside(self, entry: Entry, reason: str) -> None:
         """PostgreSQL does not take this entry: a hole stands in its place."""
+        self.refused.append(Refusal(entry.index, reason))
         del self.rows[entry.index]
         cut = entry.series_mode == "accumulate"
         hole = hole_of_one(entry.index, entry.timestamp, (entry.type, entry.level))
@@ -186,7 +188,8 @@ class Stretch:
     def watermark(self) -> Watermark:
         """How far the copy goes afterwards."""
         epoch, rev = max((self.epoch, self.batch.rev), (self.known.epoch, self.known.rev))
-        return Watermark(epoch, self.last_index, rev, "cold" if self.known.state == "cold" else "hot")
+        refused = tuple(self.refused)
+        return Watermark(epoch, self.last_index, rev, "cold" if self.known.state == "cold" else "hot", refused)
 
     @property
     def needs_checkpoint(self) -> bool:

@@ -15,7 +15,7 @@ from taskcast_core.contracts.followers import (
 )
 from taskcast_core.contracts.listing import Listing, ListPage, ListQuery
 from taskcast_core.contracts.log_reader import LogReader, Page, SeriesPage
-from taskcast_core.contracts.long_term import ArchiveBatch, LongTermStore, Watermark
+from taskcast_core.contracts.long_term import ArchiveBatch, LongTermStore, Refusal, Watermark
 from taskcast_core.contracts.task_log import (
     Change,
     Committed,
@@ -39,6 +39,6 @@ __all__ = [
     "ALL_TASKS", "ArchiveBatch", "Assignment", "Authenticator", "Backlog", "Bell", "Broadcast", "Change", "Cold",
     "Committed", "Connection", "DeadLetter", "Deadlines", "Dirty", "Due", "FollowerKind", "Followers", "Guard", "Head",
     "Held", "Key", "ListPage", "ListQuery", "Listener", "Listing", "LogCopy", "LogLimits", "LogReader", "LongTermStore",
-    "Page", "Principal", "Record", "RestoreTicket", "Scope", "Segment", "SeriesCopy", "SeriesPage", "Stored", "TaskLog",
-    "TimerKind", "TrimRule", "Watermark", "Workers", "kind_of",
+    "Page", "Principal", "Record", "Refusal", "RestoreTicket", "Scope", "Segment", "SeriesCopy", "SeriesPage", "Stored",
+    "TaskLog", "TimerKind", "TrimRule", "Watermark", "Workers", "kind_of",
 ]  # fmt: skip

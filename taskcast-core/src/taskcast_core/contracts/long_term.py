@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from taskcast_core.contracts.followers import Due
 from taskcast_core.contracts.listing import ListPage, ListQuery
@@ -16,13 +16,26 @@ from taskcast_core.models import WorkerAudit
 
 
 @frozen
+class Refusal:
+    """An entry that the durable store cannot keep; a hole stands in its place. ``reason`` holds nothing of its data."""
+
+    index: int
+    reason: str
+
+
+@frozen
 class Watermark:
-    """How far the durable copy goes: everything up to this is committed there."""
+    """How far the durable copy goes: everything up to this is committed there.
+
+    Attributes:
+        refused: what a ``write`` could not keep of what it was given.
+    """
 
     epoch: int
     last_index: int
     rev: int
     state: Literal["hot", "cold"] = "hot"
+    refused: tuple[Refusal, ...] = field(default=(), eq=False)
 
 
 @frozen
