@@ -61,7 +61,8 @@ class LongTermStore(LogReader, Protocol):
     async def write(self, batches: Sequence[ArchiveBatch]) -> Sequence[Watermark]:
         """Upsert records, events and series and advance each watermark; repeating a write changes nothing.
 
-        A record is replaced only by a newer (epoch, rev); a deleted task's tombstone keeps older epochs out.
+        A record is replaced only by a newer (epoch, rev); a deleted task's tombstone keeps older epochs out. An entry
+        that cannot be kept holds nothing up: it is ``refused``, and a hole stands in its place.
 
         Raises:
             StorageIntegrityError: an index or id exists with other content: the hot log has lost an epoch.
