@@ -16,7 +16,7 @@ from attrs import frozen
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)  # ten bits at a time
 _PAIR_BYTES = tuple(pair.encode() for pair in _PAIRS)
-_AS_PYTHON_COUNTS = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
+_AS_PYTHON_COUNTS = bytes.maketrans(_ALPHABET.encode(), b"0123456789ABCDEFGHIJKLMNOPQRSTUV")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 Noise = Callable[[int], bytes]
@@ -102,5 +102,5 @@ def parse_event_id(text: str) -> EventPosition | None:
     """Read an event id back; None when it cannot be one of ours (an imported id, or rubbish)."""
     if not _ULID.fullmatch(text):
         return None
-    digits = text.translate(_AS_PYTHON_COUNTS)
+    digits = text.encode("ascii").translate(_AS_PYTHON_COUNTS)
     return EventPosition(int(digits[:10], 32), int(digits[10:18], 32), int(digits[18:], 32))
