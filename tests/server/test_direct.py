@@ -1,19 +1,25 @@
 """Around ASGI or through it: readers see the same, and no more is buffered for them."""
 
 import asyncio
+import json
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
 
 from taskcast_core import TaskEngine
+from taskcast_core.deliveries import Batch
 from taskcast_server.app import create_taskcast_app
 from taskcast_server.exchange import Exchange
+from taskcast_server.failures import FAILURES
 from taskcast_server.options import CorsOptions
 from taskcast_server.protocol import DirectProtocol
+from taskcast_server.routes import stream
+from taskcast_server.sse import encode_wrapped
 from tests.fixtures.eventually import eventually
 from tests.server.app_server import client, following, memory_engine, serving
 
@@ -120,6 +126,54 @@ async def test_a_reader_who_has_sent_another_request_still_leaves(engine: TaskEn
             return engine.hub.subscribers("t") == 0
 
         await eventually(is_gone)
+
+
+async def test_readers_who_have_everything_need_no_task(engine: TaskEngine, pushed: list[bytes]) -> None:
+    """Neither while they wait nor when there is news; only for what cannot be written at once."""
+    async with serving(create_taskcast_app(engine=engine)) as url, AsyncExitStack() as lines:
+        before = len(asyncio.all_tasks())
+        readers = []
+        for _ in range(20):
+            reader, writer = await _open(url, b"GET /tasks/t/events HTTP/1.1\r\nhost: x\r\n\r\n")
+            lines.callback(writer.close)
+            readers.append(reader)
+        for reader in readers:
+            await asyncio.wait_for(reader.readuntil(b'"status":"running"'), 20)
+        await eventually(lambda: len(asyncio.all_tasks()) == before)
+        assert engine.hub.subscribers("t") == 20
+        pushed.clear()
+        for number in range(3):
+            await engine.publish_event("t", type="x", data=f"number {number}")
+            assert len(asyncio.all_tasks()) == before
+            for reader in readers:
+                await asyncio.wait_for(reader.readuntil(b"number %d" % number), 20)
+        assert len(pushed) == 3 * len(readers)
+        await engine.transition_task("t", "completed")
+        for reader in readers:
+            await asyncio.wait_for(reader.readuntil(b"taskcast.done"), 20)
+        assert engine.hub.subscribers("t") == 0
+
+
+async def test_an_error_behind_the_request_is_told_and_the_line_closed(
+    engine: TaskEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def encode(batch: Batch) -> bytes:
+        if batch.deliveries[0].entry.type == "poison":
+            raise ValueError("this cannot be encoded")
+        return encode_wrapped(batch)
+
+    monkeypatch.setattr(stream, "encode_wrapped", encode)
+    async with serving(create_taskcast_app(engine=engine)) as url:
+        reader, writer = await _open(url, b"GET /tasks/t/events HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b'"status":"running"'), 20)
+        await engine.publish_event("t", type="poison")
+        rest = await asyncio.wait_for(reader.read(), 20)
+        assert b"poison" not in rest and not rest.endswith(b"0\r\n\r\n")
+        writer.close()
+    (told,) = [json.loads(each.message) for each in caplog.records if each.name == FAILURES.name]
+    assert (told["path"], told["status"], told["requestId"]) == ("/tasks/t/events", 500, "mine")
+    assert "this cannot be encoded" in told["error"]
+    assert engine.hub.subscribers("t") == 0
 
 
 async def test_other_origins_get_their_headers(engine: TaskEngine) -> None:

@@ -38,10 +38,12 @@ class Wakeups:
         for reader in waiting:
             reader.wake()
         newest = channel.ring.newest
-        if self.meters is not None and newest is not None and newest.index > channel.measured:
+        if waiting and self.meters is not None and newest is not None and newest.index > channel.measured:
             channel.measured = newest.index
-            # The loop runs this behind all that it has just been asked to run: when those readers have written.
-            loop.call_soon(self._measure, self.meters, newest.timestamp, len(waiting))
+            if len(channel.waiting) == len(waiting):  # they have taken it, and wait again
+                self._measure(self.meters, newest.timestamp, len(waiting))
+            else:  # the loop runs this behind all that it has just been asked to run: when those readers have written
+                loop.call_soon(self._measure, self.meters, newest.timestamp, len(waiting))
 
     def _measure(self, meters: Meters, published_at: int, readers: int) -> None:
         meters.lag_s.add(max(0, self._now_ms() - published_at) / 1000, readers)
