@@ -22,8 +22,9 @@ import uvloop
 from taskcast_server.app import assemble_app
 from taskcast_server.cli.loading import load
 from taskcast_server.cli.log_setup import set_up_logging
+from taskcast_server.cycles import look_less_often_for_cycles
 from taskcast_server.options import LimitOptions
-from taskcast_server.serve import look_less_often_for_cycles, uvicorn_config
+from taskcast_server.serve import uvicorn_config
 
 
 async def started(directory: Path, *, is_counting: bool) -> uvicorn.Server:

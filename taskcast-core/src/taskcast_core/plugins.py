@@ -170,12 +170,12 @@ class Plugins:
     # ── loading ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _load_entry_points(self, allowed: Sequence[str] | None) -> None:
-        installed = sorted(entry_points(group=GROUP), key=lambda each: (_owner(each).distribution, each.name))
+        found = [(_owner(each), each) for each in entry_points(group=GROUP)]
+        installed = sorted(found, key=lambda each: (each[0].distribution, each[1].name))
         if allowed is not None:
             _refuse_missing(allowed, installed)
         wanted = None if allowed is None else {_normal(each) for each in allowed} | self._always
-        for each in installed:
-            source = _owner(each)
+        for source, each in installed:
             loads = wanted is None or bool({_normal(source.distribution), _normal(each.name)} & wanted)
             self._found.append(
                 Discovered("plugin", each.name, source.distribution, source.version, each.value, source.path, loads)
@@ -252,14 +252,16 @@ def _owner(entry_point: EntryPoint) -> _Source:
     distribution: Distribution | None = entry_point.dist
     if distribution is None:
         return _Source("unknown", location=entry_point.value)
-    return _Source(distribution.name, distribution.version, entry_point.value, str(distribution.locate_file("")))
+    facts = distribution.metadata  # read from its file each time that it is asked for
+    return _Source(facts["Name"], facts["Version"], entry_point.value, str(distribution.locate_file("")))
 
 
-def _refuse_missing(allowed: Sequence[str], installed: Sequence[EntryPoint]) -> None:
-    known = {_owner(each).distribution for each in installed} | {each.name for each in installed}
+def _refuse_missing(allowed: Sequence[str], installed: Sequence[tuple[_Source, EntryPoint]]) -> None:
+    distributions = {source.distribution for source, _ in installed}
+    known = distributions | {each.name for _, each in installed}
     for at, name in enumerate(allowed):
         if _normal(name) not in {_normal(each) for each in known}:
-            names = ", ".join(sorted({_owner(each).distribution for each in installed})) or "none"
+            names = ", ".join(sorted(distributions)) or "none"
             hint = did_you_mean(name, known)
             raise PluginError(f'plugins[{at}]: "{name}" is not installed; installed are: {names}{hint}')
 
