@@ -418,7 +418,7 @@ class MemoryLog:
         return position.index if fits and position.salt == segment.salt else None
 
     def id_at(self, index: int) -> str | None:
-        """The id of the entry at an index; in a hole, the id that it had to have by its time."""
+        """The id of the entry at an index; None where none stands: outside the log, or in a hole."""
         entry = self._entry(index)
         return entry.id if entry is not None else None
 
