@@ -59,6 +59,7 @@ def running(name: str, redis_url: str | None = None) -> Iterator[Target]:
         port = free_port()
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TASKCAST_")}
         environment |= {"HOME": folder, "XDG_STATE_HOME": folder}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else a start is mostly compiling
         if redis_url is not None:
             environment["TASKCAST_REDIS_URL"] = redis_url
         with (Path(folder) / "log").open("wb") as log:

@@ -142,10 +142,10 @@ class DirectStream(EventStream):
 
     def _framed(self, batch: Batch) -> bytes | None:
         """What the batch looks like on the line; None if it cannot be encoded, which a task has to find out, too."""
-        if not batch.deliveries:
-            return b""
         framed = batch.memo.get(self._encode)
         if framed is None:
+            if not batch.deliveries:
+                return b""
             try:
                 chunk = self._encode(batch)
             except Exception:  # noqa: BLE001 - it is raised again in a task, where it can be told
