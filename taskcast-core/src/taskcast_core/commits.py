@@ -51,10 +51,10 @@ class Commits:
         committed = await self._log.create(record, key)
         if not committed.replayed:
             if (meters := self._meters) is not None:
-                meters.took_s.append(perf_counter() - began)
-                meters.sizes.append(len(committed.entries))
-                if len(meters.sizes) >= PENDING:
-                    meters.settle()
+                took_s = meters.took_s
+                took_s.append(perf_counter() - began)
+                if len(committed.entries) != 1 or len(took_s) >= PENDING:
+                    meters.committed(len(committed.entries))
             self.announce(committed)
         return committed
 
@@ -89,10 +89,10 @@ class Commits:
                 raise
             if not committed.replayed:
                 if (meters := self._meters) is not None:
-                    meters.took_s.append(perf_counter() - began)
-                    meters.sizes.append(len(committed.entries))
-                    if len(meters.sizes) >= PENDING:
-                        meters.settle()
+                    took_s = meters.took_s
+                    took_s.append(perf_counter() - began)
+                    if len(committed.entries) != 1 or len(took_s) >= PENDING:
+                        meters.committed(len(committed.entries))
                 self.announce(committed)
             return committed
         raise Conflict(f"task {task_id} went cold again and again")

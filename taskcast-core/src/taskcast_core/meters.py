@@ -92,8 +92,8 @@ class Meters:
 
     Attributes:
         types: labels of task types. created: tasks by type. moved: committed transitions by (type, new status).
-        took_s, sizes: of each commit that is not yet counted, the seconds it took in the store, and how many events it
-        has. Who appends calls `settle` where there are ``PENDING``.
+        took_s: of each commit that is not yet counted, the seconds it took in the store. Who appends calls `committed`
+        where that had not just one event, or where there are ``PENDING``.
         lag_s: from an entry's timestamp until the readers that waited for it here have been handed it, per reader.
         replayed: entries between a new reader's first place and the head of the log. gaps: gap notices, by reason.
         slow_readers: readers that were closed because they were too far behind.
@@ -104,7 +104,7 @@ class Meters:
         self.created: Counter[str] = Counter()
         self.moved: Counter[tuple[str, str]] = Counter()
         self.took_s: list[float] = []
-        self.sizes: list[int] = []
+        self._sizes: list[int] = []  # of those with another number of events than one
         self._commit_s = Distribution(SECONDS)
         self._batch = Distribution(COUNTS)
         self.lag_s = Distribution(LAGS)
@@ -112,26 +112,35 @@ class Meters:
         self.gaps: Counter[str] = Counter()
         self.slow_readers = 0
 
-    def settle(self) -> None:
+    def committed(self, events: int) -> None:
+        """How many events the commit has whose time has just been appended."""
+        if events != 1:
+            self._sizes.append(events)
+        if len(self.took_s) >= PENDING:
+            self._settle()
+
+    def _settle(self) -> None:
         """Count the commits that wait for it."""
+        if single := len(self.took_s) - len(self._sizes):
+            self._batch.add(1, single)
         self.took_s.sort()
         self._commit_s.add_all(self.took_s)
-        for size, times in Counter(self.sizes).items():
+        for size, times in Counter(self._sizes).items():
             if size:
                 self._batch.add(size, times)
         self.took_s.clear()
-        self.sizes.clear()
+        self._sizes.clear()
 
     @property
     def commit_s(self) -> Distribution:
         """Time that a commit took in the store."""
-        self.settle()
+        self._settle()
         return self._commit_s
 
     @property
     def batch(self) -> Distribution:
         """Events per commit that has any."""
-        self.settle()
+        self._settle()
         return self._batch
 
     @property

@@ -132,7 +132,7 @@ class TaskcastApp:
                 span.answered(status)
         took_s = time.perf_counter() - began
         if (meters := self._meters) is not None:
-            pending = meters.pending.get(id(call.route))
+            pending = meters.pending.get(call.route)
             times = None if pending is None else pending.get(status)
             if times is None or call.is_long or len(times) >= PENDING:
                 meters.answered(call.route, scope["method"], status, LONG if call.is_long else took_s)

@@ -47,9 +47,9 @@ class Doc:
     description: str = ""
 
 
-@frozen
+@frozen(eq=False)
 class Route:
-    """One method of one path.
+    """One method of one path; each is equal to itself alone.
 
     Attributes:
         path: with ``{taskId}`` for a segment. scope: what the caller needs; None where no caller is asked for.

@@ -51,7 +51,7 @@ class ServerMeters:
     """The figures of one application.
 
     Attributes:
-        pending: by the identity of a route of the table, what is ``pending`` there. A hot path may append to a list
+        pending: by the route of the table, what is ``pending`` there. A hot path may append to a list
         that has fewer than ``PENDING``; else, as everybody else, it calls `answered`.
         resumes: streams of a task that were opened, by the kind of cursor. limited: refusals, by limit.
         stalled: readers that were cut off because they took nothing.
@@ -60,15 +60,15 @@ class ServerMeters:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = [RouteMeter(route.method, route.path, min(route.doc.replies)) for route in routes]
         self._nowhere: dict[str, RouteMeter] = {}
-        self._of_table = {id(route): meter for route, meter in zip(routes, self._routes, strict=True)}
-        self.pending = {place: meter.pending for place, meter in self._of_table.items()}
+        self._of_table = dict(zip(routes, self._routes, strict=True))
+        self.pending = {route: meter.pending for route, meter in self._of_table.items()}
         self.resumes: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
         self.stalled = 0
 
     def answered(self, route: Route, method: str, status: int, took_s: float) -> None:
         """Count a request."""
-        meter = self._of_table.get(id(route)) or self._elsewhere(method)
+        meter = self._of_table.get(route) or self._elsewhere(method)
         times = meter.pending.setdefault(status, [])
         times.append(took_s)
         if len(times) >= PENDING:
