@@ -178,6 +178,18 @@ async def test_a_slot_that_moves(cluster: RedisCluster, nodes: Sequence[Node]) -
     assert_whole(readers, 21)
 
 
+async def take_over(replica: RedisServer) -> None:
+    """Make a replica the master; it is asked again where the servers, on a busy machine, have given up after 5 s."""
+    for last in (False, False, True):
+        ask(replica.port, "CLUSTER", "FAILOVER")
+        try:
+            await eventually(lambda: b"role:master" in ask(replica.port, "INFO", "replication"), within_s=15)
+            return
+        except AssertionError:
+            if last:
+                raise
+
+
 async def test_a_replica_is_waited_for_and_takes_over(stack: AsyncExitStack, prefix: str) -> None:
     with running_cluster(1, replicated=True) as cluster:
         master, replica = cluster.nodes[0], cluster.replicas[0]
@@ -193,8 +205,7 @@ async def test_a_replica_is_waited_for_and_takes_over(stack: AsyncExitStack, pre
             replica.resume()
             for n in range(1, 10):
                 await publish_through(one, task_id, n)
-            ask(replica.port, "CLUSTER", "FAILOVER")
-            await eventually(lambda: b"role:master" in ask(replica.port, "INFO", "replication"), within_s=30)
+            await take_over(replica)
             await eventually(lambda: b"role:slave" in ask(master.port, "INFO", "replication"), within_s=30)
             for n in range(10, 20):
                 await publish_through(one, task_id, n)
