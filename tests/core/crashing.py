@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,7 @@ from taskcast_core.testing.making import entries_of, whole_log
 from taskcast_core.testing.portrait import line
 from taskcast_core.tiers import TieredReader
 from tests.core.tiers import Tiers, chat, chatty
+from tests.core.wrapping import is_awaited
 from tests.fixtures.eventually import eventually
 
 LEASE_MS = 60
@@ -86,7 +86,7 @@ class Doomed:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self.store, name)
-        if not inspect.iscoroutinefunction(real):
+        if not is_awaited(name, real):
             return real
 
         async def call(*args: Any, **kwargs: Any) -> Any:

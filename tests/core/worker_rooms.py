@@ -16,6 +16,7 @@ from taskcast_core.models import Task, Worker
 from taskcast_core.settings import EngineSettings
 from taskcast_core.workers import Registration, WorkerLayer, WorkerSettings
 from tests.core.stores import open_store
+from tests.core.wrapping import is_awaited
 
 QUICK = WorkerSettings(
     enabled=True,
@@ -65,7 +66,7 @@ class Stuttering:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
-        if not asyncio.iscoroutinefunction(found):
+        if not is_awaited(name, found):
             return found
 
         async def verb(*args: Any, **kwargs: Any) -> Any:

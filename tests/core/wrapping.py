@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from taskcast_core import contracts
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
 from taskcast_core.contracts.broadcast import Bell
+
+_AWAITED = {
+    name
+    for contract in (getattr(contracts, each) for each in contracts.__all__)
+    if getattr(contract, "_is_protocol", False)
+    for name, verb in vars(contract).items()
+    if inspect.iscoroutinefunction(verb)
+}
+
+
+def is_awaited(name: str, verb: object) -> bool:
+    """Whether a store's attribute is a verb that is awaited, also where it hands on the coroutine of another."""
+    return inspect.iscoroutinefunction(verb) or (name in _AWAITED and callable(verb))
+
 
 Around = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
@@ -22,7 +38,7 @@ class WrappedStore:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self.store, name)
-        if not asyncio.iscoroutinefunction(real):
+        if not is_awaited(name, real):
             return real
 
         async def call(*args: Any, **kwargs: Any) -> Any:
