@@ -353,6 +353,18 @@ async def test_an_import_over_an_archived_task(tiers: Tiers, *, is_hot: bool) ->
     await chat(engine, task_id, 1, first=30)
 
 
+async def test_an_imported_task_is_a_new_one_unless_it_takes_the_place_of_another(tiers: Tiers) -> None:
+    engine = tiers.engine
+    task_id = await chatty(engine)
+    archive = await engine.export_archive(task_id)
+    created: list[str] = []
+    engine.observers.task_created = lambda task: created.append(task.id)  # type: ignore[assignment]
+    await engine.import_archive(archive, overwrite=True)
+    assert created == []
+    await engine.import_archive(evolve(archive, task=evolve(archive.task, id="elsewhere"), events=()))
+    assert created == ["elsewhere"]
+
+
 async def test_an_export_of_a_task_that_goes_on_is_of_its_beginning(tiers: Tiers) -> None:
     engine = tiers.engine
     task_id = await chatty(engine)

@@ -120,11 +120,12 @@ class Lifecycle:
         task = committed.stored.task
         if not committed.replayed:
             self._set_alarm(committed.stored.record)
-            self._tell_created(task)
+            self.tell_created(task)
             await self._moved(None, task)
         return task, committed.replayed
 
-    def _tell_created(self, task: Task) -> None:
+    def tell_created(self, task: Task) -> None:
+        """Tell observers, log and meters of a new task."""
         tell(_log, logging.INFO, "task_created", taskId=task.id, type=task.type)
         if self._meters is not None:
             self._meters.task_created(task.type)

@@ -260,6 +260,8 @@ class Transfers:
             TaskExists: and ``overwrite`` was not asked for. TaskDeleting.
         """
         existed = await self._load(copy, overwrite=overwrite)
+        if not existed:
+            self._lifecycle.tell_created(copy.record.task)
         return ImportResult(copy.record.task.id, copy.last_index + 1, existed)
 
     async def _load(self, copy: LogCopy, *, overwrite: bool) -> bool:
