@@ -75,6 +75,16 @@ async def test_a_lost_link_tells_all_who_wait_and_is_opened_again(
     assert await pipe.ask([("ECHO", "again")]) == [b"again"]
 
 
+async def test_a_link_that_was_given_up_takes_nothing_more(redis_server: RedisServer, open_pipe: OpenPipe) -> None:
+    pipe = await open_pipe(redis_server.port)
+    await pipe.ask([("PING",)])
+    pipe.drop()
+    with pytest.raises(driver.ConnectionError):
+        await pipe.ask([("PING",)])
+    await asyncio.sleep(0)
+    assert await pipe.ask([("ECHO", "again")]) == [b"again"]
+
+
 async def test_no_reply_in_time(redis_server: RedisServer, open_pipe: OpenPipe, redis_proxy: Proxied) -> None:
     proxy = await redis_proxy(redis_server.port)
     pipe = await open_pipe(proxy.port, timeout_s=0.2)

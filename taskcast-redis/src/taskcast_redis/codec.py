@@ -156,6 +156,7 @@ class LogNames:
         ``given_ids``: by ids in the stream.
         """
         found: list[Entry] = []
+        only = self._origins[0][1] if len(self._origins) == 1 else None
         known, one, numbers, each = self._numbers, None, b"", iter(flat)
         for stream_id, raw, text, series in zip(each, each, each, each, strict=True):
             if one is None or raw != numbers:
@@ -166,7 +167,7 @@ class LogNames:
             given_id = given_ids.get(stream_id) if given_ids else None
             found.append(
                 Entry.stored(
-                    self.origin(index), index, one.timestamp, text, type=one.type, level=one.level,
+                    only or self.origin(index), index, one.timestamp, text, type=one.type, level=one.level,
                     series_id=unpack(series) if series or one.mode else None, series_mode=one.mode,
                     given_id=None if given_id is None else unpack(given_id), run=one.run, end=one.end,
                 )

@@ -43,8 +43,13 @@ class Link(asyncio.Protocol):
         self._transport = transport
 
     def write(self, data: bytes) -> None:
-        """Send packed commands."""
-        assert self._transport is not None, "it has not been opened"
+        """Send packed commands.
+
+        Raises:
+            driver.ConnectionError: it is being closed; nothing was sent.
+        """
+        if self._transport is None or self._transport.is_closing():  # uvloop would raise a RuntimeError
+            raise driver.ConnectionError("the connection was closed")
         self._transport.write(data)
 
     def abort(self, reason: Exception) -> None:

@@ -50,12 +50,12 @@ class Pipe:
         """
         packed = b"".join(map(pack_command, commands))
         link = self._link or await self._opened()
+        link.write(packed)
         loop = asyncio.get_running_loop()
         asked = _Asked(len(commands), loop.time() + self._timeout_s, loop.create_future())
         self._asked.append(asked)
         if self._timer is None:
             self._timer = loop.call_at(asked.deadline, self._look_at_clock)
-        link.write(packed)
         return await asked.outcome
 
     def drop(self) -> None:
