@@ -79,6 +79,9 @@ class Line:
             got += part
         return got
 
+    def close(self) -> None:
+        self.socket.close()
+
     def ask(self, method: str, path: str, body: bytes = b"{}") -> bytes:
         self.send(method, path, body)
         return self.reply()
@@ -127,21 +130,21 @@ class Ingest:
     """Events published one by one; as many as are counted in one go, so that every slice pays for that once."""
 
     def __init__(self, port: int, _readers: int) -> None:
-        self._lines = [Line(port) for _ in range(CONNECTIONS)]
+        self.lines = [Line(port) for _ in range(CONNECTIONS)]
         self._path = ""
 
     def prepare(self) -> None:
         """Every slice has a task of its own."""
         if self._path:
-            self._lines[0].ask("DELETE", self._path)
-        self._path = new_task(self._lines[0])
+            self.lines[0].ask("DELETE", self._path)
+        self._path = new_task(self.lines[0])
 
     def work(self) -> None:
         """One slice."""
         for _ in range(PENDING // CONNECTIONS):
-            for line in self._lines:
+            for line in self.lines:
                 line.send("POST", f"{self._path}/events", EVENT)
-            for line in self._lines:
+            for line in self.lines:
                 line.reply()
 
 
@@ -152,6 +155,7 @@ class Fanout:
         self._publisher = Line(port)
         self._path = new_task(self._publisher)
         self._readers = [Line(port) for _ in range(readers)]
+        self.lines = [self._publisher, *self._readers]
         for reader in self._readers:
             reader.send("GET", f"{self._path}/events")
             reader.until(rb": connected\n\n")
@@ -194,7 +198,9 @@ def child(order: Sequence[str], seed: int, *, in_instructions: bool) -> Iterator
             try:
                 ports = json.loads(process.stdout.readline())
                 folder = Path(directory) if in_instructions else None
-                yield Child(process.pid, ports, Line(ports["control"]), folder)
+                control = Line(ports["control"])
+                yield Child(process.pid, ports, control, folder)
+                control.close()
             finally:
                 process.kill()
 
@@ -212,6 +218,8 @@ def turns(case: str, names: Sequence[str], process: Child, count: int, readers: 
         costs = [cost(each) for each in (first, second, second, first)]
         if at >= WARM_UP:
             found.append((costs[0] + costs[3]) / (costs[1] + costs[2]) - 1)
+    for line in (*first.lines, *second.lines):
+        line.close()
     return found
 
 
