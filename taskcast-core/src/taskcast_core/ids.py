@@ -92,7 +92,9 @@ class EventIdMaker:
             end = bisect_left(timestamps, (timestamps[start] | 1023) + 1, start)
             end = bisect_left(indexes, (indexes[start] | 1023) + 1, start, end)
             times = timestamps[start:end]
-            prefixes = {time: self(time, indexes[start])[:-2].encode() for time in set(times)}
+            one = self(times[0], indexes[start]).encode()
+            head, middle = one[:8], one[10:24]
+            prefixes = {time: head + _PAIR_BYTES[time & 1023] + middle for time in set(times)}
             ids += [prefixes[time] + _PAIR_BYTES[at & 1023] for time, at in zip(times, indexes[start:end], strict=True)]
             start = end
         return ids

@@ -40,12 +40,14 @@ def _woven(deliveries: Sequence[Delivery], *, wrap: bool) -> list[bytes]:
     if not isinstance(deliveries, Run) or count < _MANY or (columns := columns_of(deliveries.entries)) is None:
         return []
     indexes = decimals(columns.indexes)
-    ids, tails = columns.ids(), tail_columns(columns)
+    ids, tails = columns.ids(), tail_columns(columns, b'"' if wrap else b"")
     if not wrap:
         return weave(count, _START + b'{"id":"', ids, b'","index":', indexes, *tails, b"\nid: ", ids, b"\n\n")
-    positions = decimals(range(deliveries.position, deliveries.position + count))
+    first, last = columns.indexes[0], columns.indexes[-1]
+    is_same = deliveries.position == first and last - first == count - 1
+    positions = indexes if is_same else decimals(range(deliveries.position, deliveries.position + count))
     return weave(
-        count, _START + b'{"filteredIndex":', positions, b',"rawIndex":', indexes, b',"eventId":"', ids, b'"', *tails,
+        count, _START + b'{"filteredIndex":', positions, b',"rawIndex":', indexes, b',"eventId":"', ids, *tails,
         b"\nid: ", ids, b"\n\n",
     )  # fmt: skip
 

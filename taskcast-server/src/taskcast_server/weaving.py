@@ -26,7 +26,8 @@ def decimals(numbers: Sequence[int]) -> list[bytes]:
     return orjson.dumps(list(numbers))[1:-1].split(b",")
 
 
-def tail_columns(columns: Columns) -> tuple[Column, ...]:
-    """How the events end: a comma and what `Entry.tail` is."""
+def tail_columns(columns: Columns, mark: bytes = b"") -> tuple[Column, ...]:
+    """How the events end: the mark that ends the field before, a comma and what `Entry.tail` is."""
     tails = [text[1:] for text in columns.texts]
-    return b',"taskId":%b,"timestamp":' % columns.origin.task_json, decimals(columns.timestamps), b",", tails
+    task = b'%b,"taskId":%b,"timestamp":' % (mark, columns.origin.task_json)
+    return task, decimals(columns.timestamps), b",", tails
