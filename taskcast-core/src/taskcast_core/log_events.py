@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Mapping
 
 _STORAGE = logging.getLogger("taskcast_core.storage")
 _PLAIN = re.compile(r"[^\s\"=\x00-\x1f\x7f]+")
@@ -12,11 +13,22 @@ _PLAIN = re.compile(r"[^\s\"=\x00-\x1f\x7f]+")
 
 def tell(log: logging.Logger, level: int, event: str, /, **facts: object) -> None:
     """Log an event. The record carries ``event`` and ``facts`` for formatters; facts that are None are left out."""
+    _log_event(log, level, event, facts)
+
+
+def tell_failure(log: logging.Logger, error: BaseException, event: str, /, **facts: object) -> None:
+    """Log an event that is a failure, with its stack."""
+    _log_event(log, logging.ERROR, event, facts, error)
+
+
+def _log_event(
+    log: logging.Logger, level: int, event: str, facts: Mapping[str, object], error: BaseException | None = None
+) -> None:
     if not log.isEnabledFor(level):
         return
     known = {name: value for name, value in facts.items() if value is not None}
     text = " ".join((event, *(f"{name}={shown(value)}" for name, value in known.items())))
-    log.log(level, "%s", text, extra={"event": event, "facts": known}, stacklevel=2)
+    log.log(level, "%s", text, exc_info=error, extra={"event": event, "facts": known}, stacklevel=3)
 
 
 def shown(value: object) -> str:

@@ -33,6 +33,7 @@ from pluggy import PluginValidationError
 
 from taskcast_core.errors import PluginError
 from taskcast_core.hookspecs import LIFECYCLE_HOOKS, PREFIX, Hooks
+from taskcast_core.log_events import tell_failure
 
 QUEUE_SIZE = 1000
 """Calls that may wait for one observer."""
@@ -157,10 +158,7 @@ class Observers:
         ``operation`` names the background job or the verb. What a store or dependency that is away makes of it, every
         job knows to wait for; that is no such failure.
         """
-        facts = {"operation": operation, "taskId": task_id}
-        about = f"{operation}, {task_id}" if task_id else operation
-        extra = {"event": "unhandled_error", "facts": {name: value for name, value in facts.items() if value}}
-        log.error("unexpected failure (%s)", about, exc_info=error, extra=extra, stacklevel=2)
+        tell_failure(log, error, "unhandled_error", operation=operation, taskId=task_id)
         if self.unhandled_error is not None:
             self.unhandled_error(error=error, operation=operation, task_id=task_id)
 
