@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from taskcast_core.contracts import Change, Guard, LogLimits
+from taskcast_core import MemoryShortTermStore
+from taskcast_core.contracts import Change, Guard, LogLimits, TaskLog
 from taskcast_core.entries import Entry
 from taskcast_core.errors import TaskcastError
 from taskcast_core.filters import View
 from taskcast_core.models import EventDraft
 from taskcast_core.testing.making import a_key, created, delta, message, whole_log
-from taskcast_redis import RedisShortTermStore, create_redis_adapters
+from taskcast_redis import create_redis_adapters
 from tests.fixtures.eventually import eventually
 from tests.fixtures.redis_server import RedisServer
 from tests.redis.conftest import OpenNode, Proxied, Reader, sent
@@ -49,7 +50,7 @@ def mixed_changes() -> list[Change]:
     return found
 
 
-async def outcome(store: RedisShortTermStore, task_id: str, change: Change) -> tuple[Any, ...]:
+async def outcome(store: TaskLog, task_id: str, change: Change) -> tuple[Any, ...]:
     try:
         done = await store.commit(task_id, change)
     except TaskcastError as error:
@@ -63,24 +64,29 @@ def lines(items: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 async def test_runs_do_what_single_changes_do(redis_server: RedisServer, prefix: str) -> None:
-    async with create_redis_adapters(redis_server.url, prefix=prefix, command_timeout_ms=60_000) as adapters:
+    async with (
+        create_redis_adapters(redis_server.url, prefix=prefix, command_timeout_ms=60_000) as adapters,
+        MemoryShortTermStore() as model,
+    ):
         store = adapters.short_term_store
-        alone, together = [(await created(store)).task.id for _ in range(2)]
-        for task_id in (alone, together):  # from here on the store knows the tasks, and they their type
-            await store.commit(task_id, Change((message("log"),)))
-        one_by_one = [await outcome(store, alone, change) for change in mixed_changes()]
+        alone, together, right = [(await created(each)).task.id for each in (store, store, model)]
+        for each, task_id in ((store, alone), (store, together), (model, right)):  # from here on their type is known
+            await each.commit(task_id, Change((message("log"),)))
+        expected = [await outcome(model, right, change) for change in mixed_changes()]
+        assert [await outcome(store, alone, change) for change in mixed_changes()] == expected
         at_once = await asyncio.gather(*(outcome(store, together, change) for change in mixed_changes()))
-        assert at_once == one_by_one
+        assert at_once == expected
         refusals = " ".join(sorted({each[1] for each in at_once if isinstance(each[0], str)}))
         for limit in ("maxEventsPerTask", "maxBytesPerTask", "maxEventTypes", "status"):
             assert limit in refusals
-        logs = [await whole_log(store, task_id) for task_id in (alone, together)]
-        assert lines(logs[1]) == lines(logs[0])
-        assert len(logs[0]) > 2 * SPAN
+        log = await whole_log(model, right)
+        assert len(log) > 2 * SPAN
+        for task_id in (alone, together):
+            assert lines(await whole_log(store, task_id)) == lines(log)
         for view in (View(), View(types=["log"]), View(types=["delta", "t*"])):
-            for before in (1, SPAN - 1, SPAN, SPAN + 1, 2 * SPAN, 2 * SPAN + 7, len(logs[0])):
-                counts = [await store.count(task_id, view, before) for task_id in (alone, together)]
-                assert counts[0] == counts[1] == sum(view.matches(each.type, each.level) for each in logs[0][:before])
+            for before in (1, SPAN - 1, SPAN, SPAN + 1, 2 * SPAN, 2 * SPAN + 7, len(log)):
+                for task_id in (alone, together):
+                    assert await store.count(task_id, view, before) == await model.count(right, view, before)
 
 
 async def test_a_crowd_of_publishers_costs_few_calls_and_no_reader_a_look(
