@@ -1,16 +1,20 @@
 """The HTTP protocol of the server, byte by byte: any ASGI application is served as the standards say."""
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
 import pytest
 
+from taskcast_server.direct import EXTENSION
 from taskcast_server.exchange import in_chunks
-from taskcast_server.protocol import MAX_HEAD_BYTES
+from taskcast_server.protocol import MAX_HEAD_BYTES, DirectProtocol
 from tests.fixtures.eventually import eventually
 from tests.server.app_server import serving
 
@@ -39,9 +43,9 @@ async def short(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], se
 
 
 @asynccontextmanager
-async def line_to(app: App) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def line_to(app: App, **options: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to the application."""
-    async with serving(app, lifespan="off") as url:
+    async with serving(app, lifespan="off", **options) as url:
         target = httpx.URL(url)
         reader, writer = await asyncio.open_connection(target.host, target.port)
         try:
@@ -248,6 +252,161 @@ async def test_an_application_hears_of_a_client_that_left() -> None:
         await eventually(lambda: heard == ["http.request", "http.disconnect"])
 
 
+GET = b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+async def test_a_head_is_measured_without_what_came_before_it() -> None:
+    async with line_to(short) as (reader, writer):
+        count = 2 * MAX_HEAD_BYTES // len(GET)
+        writer.write(GET % 1 * count + (GET % 2)[:9])
+        for _ in range(count):
+            assert (await reply_of(reader))[2] == b"ok"
+        writer.write((GET % 2)[9:])
+        assert (await reply_of(reader))[2] == b"ok"
+
+
+async def test_what_is_not_http_does_not_take_the_place_of_a_reply() -> None:
+    may_answer = asyncio.Event()
+
+    async def patient(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        await may_answer.wait()
+        await short(scope, receive, send)
+
+    async with line_to(patient) as (reader, writer):
+        writer.write(GET % 1 + GET % 2 + b"nonsense\r\n\r\n")
+        await writer.drain()
+        may_answer.set()
+        assert [(await reply_of(reader))[0] for _ in range(2)] == [b"HTTP/1.1 201 Created"] * 2
+        await _until_closed(reader)
+
+
+async def test_a_malformed_body_ends_a_reply_that_has_begun() -> None:
+    async with line_to(echo) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(in_chunks(b"/:")), 20)
+        writer.write(b"nonsense\r\n")
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+
+
+async def test_a_socket_does_not_begin_inside_of_a_reply() -> None:
+    heard: list[str] = []
+
+    async def waiting(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"o", "more_body": True})
+        heard.append(scope["type"])
+        while (message := await receive())["type"] != "http.disconnect":
+            pass
+        heard.append(message["type"])
+
+    upgrade = (
+        b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with line_to(waiting, ws="websockets-sansio") as (reader, writer):
+        writer.write(GET % 1)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\no"), 20)
+        writer.write(upgrade)
+        await _until_closed(reader)
+        await eventually(lambda: heard == ["http", "http.disconnect"])
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+async def test_a_body_stays_a_body_where_another_protocol_is_offered(is_split: bool) -> None:
+    head = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3\r\n\r\n"
+    async with line_to(echo) as (reader, writer):
+        writer.write(head if is_split else head + b"abc" + GET % 2)
+        if is_split:
+            await asyncio.wait_for(reader.readuntil(in_chunks(b"/:")), 20)
+            writer.write(b"abc" + GET % 2)
+            assert await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 20) == in_chunks(b"abc") + b"0\r\n\r\n"
+        else:
+            assert (await reply_of(reader))[2] == b"/:abc"
+        assert (await reply_of(reader))[2] == b"/2:"
+
+
+async def test_trailers_are_no_headers() -> None:
+    async def names(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b",".join(name for name, _ in scope["headers"])})
+
+    async with line_to(names) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-a: 1\r\n\r\n")
+        assert (await reply_of(reader))[2] == b"host,transfer-encoding"
+
+
+async def test_nobody_waits_for_a_body_that_was_not_asked_for() -> None:
+    async with line_to(short) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 30\r\n\r\n")
+        assert (await reply_of(reader))[1][b"connection"] == b"close"
+        await _until_closed(reader)
+
+
+@pytest.mark.parametrize("is_direct", [True, False])
+async def test_an_application_may_close(is_direct: bool) -> None:
+    close = (b"connection", b"close")
+
+    async def closing(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        if is_direct:
+            assert scope["extensions"][EXTENSION].reply(200, (close,), b"ok")
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": [close, (b"content-length", b"2")]})
+            await send({"type": "http.response.body", "body": b"ok"})
+
+    async with line_to(closing) as (reader, writer):
+        writer.write(GET % 1)
+        assert (await reply_of(reader))[2] == b"ok"
+        await _until_closed(reader)
+
+
+async def test_one_request_does_not_begin_in_the_context_of_another() -> None:
+    seen: list[str] = []
+    variable: ContextVar[str] = ContextVar("variable", default="")
+
+    async def marking(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        seen.append(variable.get())
+        variable.set(scope["path"])
+        while (await receive())["more_body"]:  # reading was paused, and goes on from here
+            pass
+        await short(scope, receive, send)
+
+    async with line_to(marking) as (reader, writer):
+        long = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n" + b"x" * 300_000
+        writer.write(GET % 1 + long + GET % 2)
+        for _ in range(3):
+            assert (await reply_of(reader))[2] == b"ok"
+        writer.write(GET % 3)
+        assert (await reply_of(reader))[2] == b"ok"
+    assert seen == ["", "", "", ""]
+
+
+async def test_nothing_is_left_for_the_garbage_collector_to_find() -> None:
+    lines: list[weakref.ref[Any]] = []
+
+    class Noted(DirectProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            lines.append(weakref.ref(self))
+
+    async with line_to(short, http=Noted) as (reader, writer):
+        writer.write(GET % 1)
+        assert (await reply_of(reader))[2] == b"ok"
+        gc.collect()
+        gc.disable()
+        try:
+            writer.close()
+            await eventually(lambda: [line() for line in lines] == [None])
+        finally:
+            gc.enable()
+
+
+async def _until_closed(reader: asyncio.StreamReader) -> None:
+    with suppress(ConnectionResetError):  # closed before all that was sent had been read
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+
+
 async def test_an_idle_line_is_closed_and_a_busy_one_is_not() -> None:
     may_answer = asyncio.Event()
 
@@ -263,7 +422,9 @@ async def test_an_idle_line_is_closed_and_a_busy_one_is_not() -> None:
         for reader, writer in lines:
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             assert (await reply_of(reader))[2] == b"ok"
-        busy_writer.write(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
+        busy_writer.write(GET % 1 + b"GET /wait HT")  # so that it has begun before the line became idle
+        assert (await reply_of(busy))[2] == b"ok"
+        busy_writer.write(b"TP/1.1\r\nhost: x\r\n\r\n")
         assert await asyncio.wait_for(idle.read(), 20) == b""
         may_answer.set()
         assert (await reply_of(busy))[2] == b"ok"

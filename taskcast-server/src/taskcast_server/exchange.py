@@ -54,13 +54,14 @@ class Exchange:
     The request's scope leads to it, so it does not keep the scope: a cycle would be left behind by every request.
 
     Attributes:
-        keep_alive: the connection may be used again behind this. is_answered: the reply is complete.
-        is_left_open: it will be, by others than the application. is_lost: the client has left.
+        keep_alive: the connection may be used again behind this. is_whole: all of the request has come.
+        has_started: the reply has begun. is_answered: it is complete. is_left_open: it will be, by others than the
+        application. is_lost: the client has left.
     """
 
     __slots__ = (
-        "_connection", "_expects_continue", "_has_started", "_head", "_is_chunked", "_is_head", "_is_old", "_is_read",
-        "_is_whole", "_left", "_news", "_parts", "is_answered", "is_left_open", "is_lost", "keep_alive",
+        "_connection", "_expects_continue", "_head", "_is_chunked", "_is_head", "_is_old", "_is_read", "_left", "_news",
+        "_parts", "has_started", "is_answered", "is_left_open", "is_lost", "is_whole", "keep_alive",
     )  # fmt: skip
 
     def __init__(
@@ -68,12 +69,12 @@ class Exchange:
     ) -> None:
         self._connection = connection
         self._is_head, self._is_old = method == "HEAD", version != "1.1"
-        self.keep_alive, self._expects_continue = keep_alive, expects_continue
+        self.keep_alive, self._expects_continue = keep_alive, expects_continue and not self._is_old
         self.is_answered = self.is_left_open = self.is_lost = False
         self._parts: list[bytes] = []  # of the body, not yet read
-        self._is_whole = self._is_read = False  # all of it has come; and has been read
+        self.is_whole = self._is_read = False
         self._news: asyncio.Event | None = None
-        self._has_started = self._is_chunked = False
+        self.has_started = self._is_chunked = False
         self._head = b""  # until the first part of the body goes along
         self._left: int | None = None  # of the announced length
 
@@ -87,7 +88,7 @@ class Exchange:
 
     def complete(self) -> None:
         """The whole body has come."""
-        self._is_whole = True
+        self.is_whole = True
         self._tell()
 
     def lose(self) -> None:
@@ -101,14 +102,14 @@ class Exchange:
 
     async def receive(self) -> Message:
         """See ASGI."""
-        if self._expects_continue and not self._has_started:
+        if self._expects_continue and not self.is_gone:
             self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._expects_continue = False
         while not (self.is_lost or self.is_answered):
-            if self._parts or (self._is_whole and not self._is_read):
+            if self._parts or (self.is_whole and not self._is_read):
                 body, self._parts = b"".join(self._parts), []
-                self._is_read = self._is_whole
-                return {"type": "http.request", "body": body, "more_body": not self._is_whole}
+                self._is_read = self.is_whole
+                return {"type": "http.request", "body": body, "more_body": not self.is_whole}
             self._connection.resume_reading()
             self._news = self._news or asyncio.Event()
             self._news.clear()
@@ -117,7 +118,7 @@ class Exchange:
 
     def whole_body(self) -> bytes | None:
         """The body, if all of it is there and nobody has read any; else None, and `receive` is the way to it."""
-        if not self._is_whole or self._is_read or self.is_lost:
+        if not self.is_whole or self._is_read or self.is_lost:
             return None
         self._is_read = True
         parts, self._parts = self._parts, []
@@ -131,16 +132,17 @@ class Exchange:
             await app(scope, self.receive, self.send)
         except BaseException as error:  # noqa: BLE001 - a task of the server's own, and there is nobody else to tell
             _log.error("Exception in ASGI application\n", exc_info=error)
-        if self.is_answered or self.is_left_open or self.is_lost:
+        if self.is_answered or self.is_left_open or self.is_gone:
             return
-        if not self._has_started:
+        if not self.has_started:
             _log.error("ASGI callable returned without starting response.")
             self.keep_alive = False
             plain = (b"content-type", b"text/plain; charset=utf-8")
-            self.reply(500, (plain,), b"Internal Server Error")
+            if not self.reply(500, (plain,), b"Internal Server Error"):
+                self.break_off()
         else:
             _log.error("ASGI callable returned without completing response.")
-            self._connection.transport.close()
+            self.break_off()
 
     async def send(self, message: Message) -> None:
         """See ASGI.
@@ -153,9 +155,9 @@ class Exchange:
         if self.is_lost:
             return
         kind = message["type"]
-        if kind != ("http.response.body" if self._has_started else "http.response.start"):
+        if kind != ("http.response.body" if self.has_started else "http.response.start"):
             raise RuntimeError(f"{kind} may not be sent now")
-        if not self._has_started:
+        if not self.has_started:
             self._begin(message["status"], tuple(message.get("headers", ())))
         elif not self.is_answered:
             self._go_on(message.get("body", b""), is_last=not message.get("more_body", False))
@@ -180,12 +182,19 @@ class Exchange:
         self._head = self._head_of(status, as_sent((*headers, *extra)))
 
     def _head_of(self, status: int, fields: bytes) -> bytes:
-        self._has_started = True
-        self._expects_continue = False
+        self.has_started = True
+        if self._expects_continue:
+            self._expects_continue = False
+            if not self.is_whole:
+                self.keep_alive = False  # whether the body still comes is up to the client
         connection = self._connection
         if connection.access_log:
             connection.began(status)
-        last = b"\r\n" if self.keep_alive or b"connection: close\r\n" in fields else b"connection: close\r\n\r\n"
+        if b"connection: close\r\n" in fields:
+            self.keep_alive = False
+            last = b"\r\n"
+        else:
+            last = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         first = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         return b"%b%b%b%b" % (first, connection.standing_headers, fields, last)
 
@@ -239,8 +248,15 @@ class Exchange:
         self._connection.forget_request()
 
     def break_off(self) -> None:
-        """The rest will not come; the client is told by the connection's end."""
-        self._connection.transport.close()
+        """The rest will not come; the client is told by the connection's end.
+
+        Not after what it does not take: that might be never.
+        """
+        transport = self._connection.transport
+        if self._connection.is_full:
+            transport.abort()
+        else:
+            transport.close()
 
     def push(self, framed: bytes) -> bool:
         """Send a part of a body, framed by `in_chunks`; False if that has to wait, which is what ``send`` does.
@@ -257,7 +273,7 @@ class Exchange:
     def begin(self, status: int, headers: tuple[Header, ...], framed: bytes, more: bytes = b"") -> bool:
         """Begin a reply in chunks, with the first of them; False if ``send`` has to. See `push` and `reply`."""
         connection = self._connection
-        if self._has_started or self._is_old or self._is_head or connection.is_full or self.is_lost:
+        if self.has_started or self._is_old or self._is_head or connection.is_full or self.is_lost:
             return False
         self._is_chunked = True
         connection.transport.write(self._head_of(status, _as_sent_again(headers) + more) + framed)
@@ -266,7 +282,7 @@ class Exchange:
     def reply(self, status: int, headers: tuple[Header, ...], body: bytes, more: bytes = b"") -> bool:
         """Send a whole reply; False if ``send`` has to. ``more``: further header lines, as they are sent."""
         connection = self._connection
-        if self._has_started or connection.is_full or self.is_lost:
+        if self.has_started or connection.is_full or self.is_lost:
             return False
         if status not in _WITHOUT_BODY:
             more = b"%bcontent-length: %d\r\n" % (more, len(body))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from time import monotonic
 from typing import Any
 from urllib.parse import unquote
@@ -45,7 +46,9 @@ class DirectProtocol(HttpToolsProtocol):
         """A client has come."""
         self._waiting: list[tuple[Exchange, Any, dict[str, Any]]] = []  # requests that were sent ahead of their turn
         self.leaving: list[Callable[[], None]] = []
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | None = None  # the one under way, or the last
+        self._newest: Exchange | None = None  # the one that is being received, or the last that was
+        self._context = copy_context()  # of no request
         self._idle_since: float | None = None
         super().connection_made(transport)
         self.flow = _Flow(transport)
@@ -66,6 +69,11 @@ class DirectProtocol(HttpToolsProtocol):
         self.parser = None  # type: ignore[assignment]
         for callback in tuple(self.leaving):
             callback()
+        # Each of them leads back here: without them there is no cycle to be found.
+        self._exchange = self._newest = None
+        self._waiting = []
+        self._asked, self.headers = _NOTHING, []
+        self.scope = None  # type: ignore[assignment]
 
     def shutdown(self) -> None:
         """Close once the request under way has been answered."""
@@ -73,6 +81,10 @@ class DirectProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self._exchange.keep_alive = False
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._exchange is not None and not self._exchange.is_answered
 
     def pause_writing(self) -> None:
         """The transport is full."""
@@ -100,21 +112,53 @@ class DirectProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some more of a request."""
-        super().data_received(data)
-        if self._is_in_head:
+        before = self._newest
+        was_in_body = before is not None and not before.is_whole
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as found:
+            self._upgrade(data[found.args[0] :])
+        # Where something else came first, it is not known how much of the data belongs to the head.
+        if self._is_in_head and not was_in_body and self._newest is before:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, "headers_too_large", f"The headers are longer than {MAX_HEAD_BYTES} bytes")
+
+    def _upgrade(self, rest: bytes) -> None:
+        """A head asks for another protocol: for a WebSocket, or for what is not spoken here, so that it stays HTTP."""
+        if not self._should_upgrade():
+            self._unsupported_upgrade_warning()
+            fields = as_sent([each for each in self.headers if each[0] != b"upgrade"])
+            asked = self.scope["method"].encode(), self.url, self.scope["http_version"].encode(), fields, rest
+            self.data_received(b"%b %b HTTP/%b\r\n%b\r\n%b" % asked)  # else its body would be read as a request
+        elif self._is_busy:
+            self._refuse(400, "malformed_request", "A WebSocket cannot begin before the last reply has ended")
+        else:
+            self._idle_since = None
+            self.handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         """What was received is not HTTP."""
         self._refuse(400, "malformed_request", msg)
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        """Answer where there is no exchange, and close."""
+        """Answer where there is no exchange, and close; what was asked before is answered first, if it still can be."""
+        current, newest = self._exchange, self._newest
+        if newest is not None and current is not None and not current.is_answered:
+            if current.has_started or not (newest is current or newest.is_whole):
+                self.transport.close()
+                return
+            if newest.is_whole:
+                newest.keep_alive = False
+                self.flow.pause_reading()
+                return
         self._is_in_head = False
         exchange = Exchange(self, "", "1.1", keep_alive=False, expects_continue=False)
-        exchange.reply(status, (_JSON,), dumps({"error": message, "code": code}))
+        if not exchange.reply(status, (_JSON,), dumps({"error": message, "code": code})):
+            self.transport.close()
 
     # ── What the parser finds ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,12 +167,13 @@ class DirectProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._idle_since = None
         self._is_upgrade = self._is_forwarded = False
         self._is_in_head, self._head_bytes = True, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One of the request's headers."""
+        if not self._is_in_head:
+            return  # a trailer: nobody has promised that it may stand for a header
         name = name.lower()
         if name in _NOTED:
             if name in _FORWARDED:
@@ -155,7 +200,7 @@ class DirectProtocol(HttpToolsProtocol):
             "state": self.app_state.copy(),
         }
         self.scope = scope  # type: ignore[assignment]
-        if parser.should_upgrade() and self._should_upgrade():
+        if parser.should_upgrade() and scope["method"] != "CONNECT":
             self._is_upgrade = True
             return
         if url[:1] == b"/" and b"#" not in url:
@@ -190,18 +235,22 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _start(self, exchange: Exchange, app: Any, scope: dict[str, Any]) -> None:
         self._exchange, self._asked = exchange, scope
-        task = self.loop.create_task(exchange.run(app, scope))
+        self._idle_since = None
+        task = self.loop.create_task(exchange.run(app, scope), context=self._context.copy())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     def on_body(self, body: bytes) -> None:
         """A part of the request's body."""
-        if not self._is_upgrade and not self._newest.is_answered and self._newest.feed(body) > HIGH_WATER_LIMIT:
+        newest = self._newest
+        if self._is_upgrade or newest is None or newest.is_answered:
+            return
+        if newest.feed(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """The request is here as a whole."""
-        if not self._is_upgrade:
+        if not self._is_upgrade and self._newest is not None:
             self._newest.complete()
 
     # ── What an exchange asks for ──────────────────────────────────────────────────────────────────────────────────
