@@ -197,6 +197,23 @@ async def test_an_end_that_cleanup_has_removed_is_noticed(store: WrappedStore) -
         assert store.calls["heads"] - calls <= 1  # at once, not at the next check
 
 
+async def test_many_silent_channels_are_checked_in_portions(
+    store: WrappedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskcast_core.repairs._AT_ONCE", 3)
+    async with TaskEngine(broadcast=MemoryBroadcastProvider(), short_term_store=store, settings=NEVER_CHECKS) as here:
+        writer = TaskEngine(broadcast=MemoryBroadcastProvider(), short_term_store=store)  # its bells are heard nowhere
+        tasks = [await running_task(writer) for _ in range(7)]
+        readers = [await here.subscribe(task_id).open() for task_id in tasks]
+        for task_id in tasks:
+            await writer.transition_task(task_id, "completed")
+        here.hub.on_absence()
+        for reader in readers:
+            await drain(reader, [])
+        assert [reader.status for reader in readers] == ["completed"] * 7
+        assert store.calls["heads"] == 3 + 7, "three portions, and each channel's repair"
+
+
 async def test_readers_of_all_tasks_end_with_the_hub(store: Any) -> None:
     async with TaskEngine(broadcast=MemoryBroadcastProvider(), short_term_store=store) as engine:
         stream = engine.subscribe_all()

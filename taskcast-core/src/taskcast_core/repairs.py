@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from taskcast_core.channel import Channel
@@ -14,6 +14,7 @@ from taskcast_core.entries import Entry
 from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavailable, TaskNotFound
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 500  # channels that are checked in one go: some milliseconds
 
 
 class Following(Protocol):
@@ -107,14 +108,17 @@ class Repairs:
         """Compare channels that were silent for so long with the store: a lost last bell is found here."""
         deadline = asyncio.get_running_loop().time() - silent_s
         silent = [each for each in channels if each.last_news <= deadline and not each.is_ended]
-        if not silent:
-            return
-        try:
-            heads = await self._log.heads([Held(each.task_id, each.head) for each in silent])
-        except StoreUnavailable as error:
-            _log.warning("heads could not be checked: %s", error)
-            return
-        for channel, head in zip(silent, heads, strict=True):
+        for start in range(0, len(silent), _AT_ONCE):
+            try:
+                await self._check([each for each in silent[start : start + _AT_ONCE] if not each.is_lost])
+            except StoreUnavailable as error:
+                _log.warning("heads could not be checked: %s", error)
+                return
+            await asyncio.sleep(0)  # a store in memory answers at once; others have a turn, too
+
+    async def _check(self, channels: Sequence[Channel]) -> None:
+        heads = await self._log.heads([Held(each.task_id, each.head) for each in channels])
+        for channel, head in zip(channels, heads, strict=True):
             is_current = head is not None and (head.epoch, head.last_index, head.status) == (
                 channel.epoch, channel.head, channel.status
             )  # fmt: skip
