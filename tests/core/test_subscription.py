@@ -12,6 +12,7 @@ import pytest
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
 from taskcast_core.builtin.memory_store import MemoryShortTermStore
 from taskcast_core.callbacks import StreamCut
+from taskcast_core.deliveries import Batch
 from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import StoreUnavailable, TaskNotFound
 from taskcast_core.hub import HubSettings
@@ -290,3 +291,55 @@ async def test_one_that_is_far_too_slow_is_closed_and_resumes(open_engine: OpenE
     later = await frames(engine.subscribe(task_id, again))
     assert [frame.index for frame in later] == list(range(1, 152))
     assert "".join(frame.data["delta"] for frame in later[:-1]) == "x" * 150
+
+
+class Taking:
+    """Takes what is new for as long as it has room."""
+
+    def __init__(self, room: int = 1_000) -> None:
+        self.room, self.taken, self.woken = room, list[int](), 0
+
+    def take(self, batch: Batch) -> bool:
+        if len(batch.deliveries) > self.room:
+            return False
+        self.room -= len(batch.deliveries)
+        self.taken += [delivery.entry.index for delivery in batch.deliveries]
+        return True
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+async def test_a_taker_is_given_all_news_whatever_wakes_it(engine: TaskEngine) -> None:
+    task_id = await running(engine)
+    reader, taker = await engine.subscribe(task_id, {"types": ["x", "taskcast:status"]}).open(), Taking()
+    assert not reader.listen(taker)  # there is something to be read first
+    assert [each.entry.index for each in (await reader.next_batch()).deliveries] == [0]
+    assert reader.listen(taker) and reader._channel is not None
+    for _ in range(2):
+        await engine.hub.refresh(reader._channel)  # wakes everybody, for nothing
+        reader.wake()
+        await engine.publish_event(task_id, type="hidden", data=1)
+        await engine.publish_event(task_id, type="x", data=1)
+        await eventually(lambda: reader.is_up_to_date)
+    assert (taker.taken, taker.woken) == ([2, 4], 0)
+    await engine.transition_task(task_id, "completed")
+    await eventually(lambda: taker.woken == 1)  # the end has to be read
+    assert taker.taken == [2, 4, 5]
+    assert (await reader.read_on()).ended == "completed"
+    reader.close()
+
+
+async def test_what_a_taker_has_no_room_for_is_read(engine: TaskEngine) -> None:
+    task_id = await running(engine)
+    reader, taker = await engine.subscribe(task_id).open(), Taking(room=1)
+    await reader.next_batch()
+    assert reader.listen(taker)
+    await engine.publish_events(task_id, [{"type": "x", "level": "info", "data": n} for n in range(2)])
+    await eventually(lambda: taker.woken == 1)
+    assert (taker.taken, reader.listen(taker)) == ([], False)
+    assert [each.entry.index for each in (await reader.read_on()).deliveries] == [1, 2]
+    assert reader.listen(taker)
+    reader.close()
+    assert taker.woken == 2
+    assert not reader.listen(taker)

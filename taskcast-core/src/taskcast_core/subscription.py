@@ -149,7 +149,7 @@ class Subscription:
         """Let the reader look again. One who waits in ``next_batch`` is handed an empty batch if there are no news."""
         taker, waiter = self._taker, self._waiter
         if taker is not None:
-            if not self._hand_over(taker) and not self.is_up_to_date:
+            if not self._hand_over(taker) and not self.listen(taker):
                 self._taker = None
                 taker.wake()
         elif waiter is not None and not waiter.done():

@@ -137,8 +137,10 @@ class DirectStream(EventStream):
 
     def take(self, batch: Batch) -> bool:
         """See Taker: what is new goes right into the transport, unless that is full."""
-        framed = self._framed(batch)
-        return framed is not None and (not framed or self._direct.push(framed))
+        framed = batch.memo.get(self._encode)
+        if framed is None and (framed := self._framed(batch)) is None:
+            return False
+        return not framed or self._direct.push(framed)
 
     def _framed(self, batch: Batch) -> bytes | None:
         """What the batch looks like on the line; None if it cannot be encoded, which a task has to find out, too."""
