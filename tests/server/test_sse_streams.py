@@ -14,6 +14,7 @@ from taskcast_core.contracts.auth import Principal
 from taskcast_server import streaming
 from taskcast_server.app import TaskcastApp, create_taskcast_app
 from taskcast_server.options import LimitOptions
+from taskcast_server.protocol import DirectProtocol
 from taskcast_server.wheel import Wheel
 from tests.fixtures.eventually import SOON_S, eventually
 from tests.server.app_server import client, following, memory_engine, serving
@@ -160,10 +161,17 @@ async def test_open_streams_are_bounded_per_caller(engine: TaskEngine) -> None:
 
 async def test_a_reader_that_takes_nothing_is_cut_off(engine: TaskEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "STALLED_S", 0.3)
+    lost: list[object] = []
+
+    class Noted(DirectProtocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.append(self)
+
     app = create_taskcast_app(engine=engine)
     assert app.services is not None
     app.services.wheel = Wheel(beat_s=0.2, tick_s=0.05)
-    async with serving(app) as url:
+    async with serving(app, http=Noted) as url:
         with socket.socket() as reader:
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.setblocking(False)
@@ -175,6 +183,9 @@ async def test_a_reader_that_takes_nothing_is_cut_off(engine: TaskEngine, monkey
             for _ in range(100):
                 await engine.publish_event("t", big)
             await eventually(lambda: engine.hub.subscribers("t") == 0)
+            await eventually(lambda: len(lost) == 1)  # although it has not taken what was written
+            assert app.services.meters is not None
+            assert app.services.meters.stalled == 1
 
 
 async def test_a_ticket_opens_the_stream_of_its_task_only(engine: TaskEngine) -> None:
