@@ -79,7 +79,7 @@ class Call:
         if self._query is None:
             text = self.scope.get("query_string", b"").decode("latin-1")
             try:
-                pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_PARTS_OF_A_QUERY)
+                pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_PARTS_OF_A_QUERY) if text else []
             except ValueError:
                 raise InvalidInput([("query", f"expected at most {_PARTS_OF_A_QUERY} parameters")]) from None
             self._query = dict(reversed(pairs))
