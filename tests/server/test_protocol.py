@@ -154,6 +154,25 @@ async def test_headers_have_an_end(start: bytes) -> None:
         assert headers[b"connection"] == b"close"
 
 
+@pytest.mark.parametrize("start", [b"0\r\nx-a: ", b"1;x="])
+async def test_and_so_does_what_comes_beside_a_body(start: bytes) -> None:
+    lost: list[str] = []
+
+    async def taking(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        while (message := await receive())["type"] != "http.disconnect":
+            pass
+        lost.append(message["type"])
+
+    async with line_to(taking) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n" + start)
+        with suppress(ConnectionError):
+            for _ in range(20):
+                writer.write(b"a" * MAX_HEAD_BYTES)
+                await writer.drain()
+            assert (await reply_of(reader))[0] == b"HTTP/1.1 431 Request Header Fields Too Large"
+        await eventually(lambda: bool(lost))
+
+
 async def test_an_old_client_is_told_the_end_by_the_end_of_the_connection() -> None:
     async with line_to(echo) as (reader, writer):
         writer.write(b"POST /x HTTP/1.0\r\ncontent-length: 2\r\n\r\nab")
@@ -284,6 +303,14 @@ async def test_a_malformed_body_ends_a_reply_that_has_begun() -> None:
     async with line_to(echo) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         await asyncio.wait_for(reader.readuntil(in_chunks(b"/:")), 20)
+        writer.write(b"nonsense\r\n")
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+
+
+async def test_a_malformed_body_is_not_answered_twice() -> None:
+    async with line_to(short) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert (await reply_of(reader))[2] == b"ok"
         writer.write(b"nonsense\r\n")
         assert await asyncio.wait_for(reader.read(), 20) == b""
 

@@ -30,14 +30,14 @@ _NOTED = _FORWARDED | {b"expect"}
 _JSON: Header = (b"content-type", b"application/json")
 
 MAX_HEAD_BYTES = 64 << 10
-"""So much of a request may come before its headers are complete."""
+"""So much of a request may come before its headers are complete; or its trailers, and what else is not its body."""
 
 
 class DirectProtocol(HttpToolsProtocol):
     """What `taskcast start` speaks HTTP with. It needs httptools."""
 
     is_full = False
-    _is_in_head = False
+    _is_in_head = _has_body = False
     _standing: tuple[list[Header], bytes] = ([], b"")  # of all connections, as uvicorn has it new every second
 
     # ── The line ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -122,10 +122,17 @@ class DirectProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as found:
             self._upgrade(data[found.args[0] :])
         # Where something else came first, it is not known how much of the data belongs to the head.
-        if self._is_in_head and not was_in_body and self._newest is before:
+        if self._newest is before and (self._is_in_head if not was_in_body else self._is_beside_body(before)):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, "headers_too_large", f"The headers are longer than {MAX_HEAD_BYTES} bytes")
+
+    def _is_beside_body(self, exchange: Exchange | None) -> bool:
+        """Whether nothing of the body has come, although it is not complete."""
+        if self._has_body:
+            self._has_body, self._head_bytes = False, 0
+            return False
+        return exchange is not None and not exchange.is_whole
 
     def _upgrade(self, rest: bytes) -> None:
         """A head asks for another protocol: for a WebSocket, or for what is not spoken here, so that it stays HTTP."""
@@ -147,7 +154,7 @@ class DirectProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, code: str, message: str) -> None:
         """Answer where there is no exchange, and close; what was asked before is answered first, if it still can be."""
         current, newest = self._exchange, self._newest
-        if newest is not None and current is not None and not current.is_answered:
+        if newest is not None and current is not None and not (newest.is_whole and newest.is_answered):
             if current.has_started or not (newest is current or newest.is_whole):
                 self.transport.close()
                 return
@@ -243,6 +250,7 @@ class DirectProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of the request's body."""
         newest = self._newest
+        self._has_body = True
         if self._is_upgrade or newest is None or newest.is_answered:
             return
         if newest.feed(body) > HIGH_WATER_LIMIT:
