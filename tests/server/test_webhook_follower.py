@@ -223,19 +223,19 @@ async def test_imported_events_are_not_delivered_but_later_ones_are() -> None:
 
 async def test_a_slow_receiver_keeps_its_lease_and_gets_nothing_twice() -> None:
     async def slow(_: Got) -> Reply:
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.5)
         return Reply()
 
-    async with Receiver(slow) as receiver, delivering(lease_ms=150) as (engine, _):
+    async with Receiver(slow) as receiver, delivering(lease_ms=1000) as (engine, _):
         task = await engine.create_task({"webhooks": [hook(receiver)]})
-        await engine.publish_events(task.id, [{"type": "x", "level": "info"}] * 4)
-        await eventually(lambda: len(receiver.got) == 4, within_s=10)
+        await engine.publish_events(task.id, [{"type": "x", "level": "info"}] * 2)
+        await eventually(lambda: len(receiver.got) == 2)
 
         async def is_idle() -> bool:
             return (await engine.store.backlog("webhook")).lanes == 0
 
         await eventually(is_idle)
-        assert indexes(receiver) == [0, 1, 2, 3]
+        assert indexes(receiver) == [0, 1]
 
 
 async def test_a_deleted_tasks_lane_ends() -> None:
