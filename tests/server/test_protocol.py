@@ -134,6 +134,8 @@ async def _send_all(writer: asyncio.StreamWriter, body: bytes) -> None:
         (b"GET http://x/far HTTP/1.1\r\nhost: x\r\n\r\n", 200, b"/far:"),
         (b"HEAD / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", 200, b""),
         (b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n", 200, b"/:"),
+        (b"GET / HTTP/1.0\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n", 200, b"/:"),
+        (b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n", 400, NOT_HTTP),
         (b"GET / HTTP/9.9\r\nhost: x\r\n\r\n", 400, NOT_HTTP),
         (b"nonsense\r\n\r\n", 400, NOT_HTTP),
     ],

@@ -136,16 +136,17 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _upgrade(self, rest: bytes) -> None:
         """A head asks for another protocol: for a WebSocket, or for what is not spoken here, so that it stays HTTP."""
-        if not self._should_upgrade():
+        if self._is_busy:
+            self._refuse(400, "malformed_request", "An upgrade cannot be asked for before the last reply has ended")
+        elif self._should_upgrade():
+            self._idle_since = None
+            self.handle_websocket_upgrade()
+        else:
             self._unsupported_upgrade_warning()
             fields = as_sent([each for each in self.headers if each[0] != b"upgrade"])
             asked = self.scope["method"].encode(), self.url, self.scope["http_version"].encode(), fields, rest
-            self.data_received(b"%b %b HTTP/%b\r\n%b\r\n%b" % asked)  # else its body would be read as a request
-        elif self._is_busy:
-            self._refuse(400, "malformed_request", "A WebSocket cannot begin before the last reply has ended")
-        else:
-            self._idle_since = None
-            self.handle_websocket_upgrade()
+            self.parser = httptools.HttpRequestParser(self)  # else the body would be read as a request, if at all
+            self.data_received(b"%b %b HTTP/%b\r\n%b\r\n%b" % asked)
 
     def send_400_response(self, msg: str) -> None:
         """What was received is not HTTP."""
