@@ -112,18 +112,21 @@ class DirectStream(EventStream):
 
     async def _go_on(self) -> None:
         """``run``, continued: nobody waits for it, so that ``on_end`` is told what it would raise."""
+        failure: Exception | None = None
         try:
-            if await self._write_on():
-                self._finish(None)
-            self._writer = None
+            if not await self._write_on():
+                self._writer = None
+                return
         except asyncio.CancelledError:
             self._finish(None)
             if self._ended != "stalled":
                 raise
+            return
         except (OSError, ClientGone):
-            self._finish(None)
+            pass  # the client has left, which is an end like others
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-            self._finish(error)
+            failure = error
+        self._finish(failure)
 
     def _finish(self, error: Exception | None) -> None:
         self._is_over = True
