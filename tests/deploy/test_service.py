@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from taskcast_server.cli import service
 from taskcast_server.cli.output import CliError

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from taskcast_server.cli import extensions
 from taskcast_server.cli.main import program_for
 from taskcast_server.cli.output import CliError
 
 COMMANDS = '''
+import click
+
 def greet(name: str, loudly: bool = False) -> None:
     """Greet somebody."""
     print(name.upper() if loudly else name)
@@ -20,10 +22,18 @@ def greet(name: str, loudly: bool = False) -> None:
 def start() -> None:
     """Never seen."""
 
+@click.command()
+def ready() -> None:
+    """Made with click."""
+
+def numbers(values: complex) -> None:
+    """What no command line can say."""
+
 nothing = 5
 '''
 ENTRIES = {
     "greet": "greetings:greet", "start": "greetings:start", "nothing": "greetings:nothing", "gone": "not_there:x",
+    "ready": "greetings:ready", "numbers": "greetings:numbers",
 }  # fmt: skip
 
 
@@ -53,11 +63,13 @@ def test_help_lists_those_that_can_be_loaded(capsys: pytest.CaptureFixture[str])
     done = CliRunner().invoke(program_for(["--help"]), ["--help"])
     assert done.exit_code == 0
     assert "Greet somebody." in done.stdout
+    assert "Made with click." in done.stdout
     assert "doctor" in done.stdout
     assert "Never seen." not in done.stdout
     told = capsys.readouterr().err
     assert "the command gone of greetings cannot be loaded" in told
     assert "the command nothing of greetings is no function" in told
+    assert "the command numbers of greetings cannot be loaded" in told
 
 
 def test_a_named_one_that_cannot_be_loaded_is_an_error() -> None:
@@ -66,7 +78,7 @@ def test_a_named_one_that_cannot_be_loaded_is_an_error() -> None:
 
 
 def test_a_command_of_ours_loads_no_other() -> None:
-    assert [each.name for each in program_for(["start"]).registered_commands] == ["start"]
+    assert list(program_for(["start"]).commands) == ["start"]
     assert "greetings" not in sys.modules
 
 

@@ -16,8 +16,7 @@ from textwrap import dedent
 from typing import Any, get_args, get_origin
 
 import attrs
-import typer
-from typer.main import get_command
+import click
 
 from taskcast_core import contracts, errors, hookspecs
 from taskcast_core.config.fields import init_fields, is_class
@@ -283,12 +282,12 @@ def cli() -> Iterator[str]:
     yield "Results go to standard output, everything else to standard error."
     yield "Distributions may bring further ones, as entry points of the group `taskcast.commands`, each an ordinary"
     yield "function; `worker` comes with `taskcast-client`.\n"
-    root = get_command(program(COMMANDS, extensions.commands("")))
-    context = typer.Context(root, info_name="taskcast")
+    root = program(COMMANDS, extensions.commands(""))
+    context = click.Context(root, info_name="taskcast")
     yield from _command(root, context)
 
 
-def _command(command: Any, context: typer.Context) -> Iterator[str]:
+def _command(command: Any, context: click.Context) -> Iterator[str]:
     inner = getattr(command, "commands", {})
     if context.parent is not None:
         yield f"## `{context.command_path}`\n"
@@ -305,7 +304,7 @@ def _command(command: Any, context: typer.Context) -> Iterator[str]:
         if rows:
             yield from table(["option", "meaning", "default"], rows)
     for name in sorted(inner):
-        yield from _command(inner[name], typer.Context(inner[name], info_name=name, parent=context))
+        yield from _command(inner[name], click.Context(inner[name], info_name=name, parent=context))
 
 
 # ── Plugins ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,12 +8,11 @@ import sqlite3
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from taskcast_server.cli.commands import argument, option
 from taskcast_server.cli.flags import ConfigOption, DbPathOption, OutputOption
 from taskcast_server.cli.output import CliError, OutputFormat, confirm_or_fail, tell_result
 
-BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file with the backup.", show_default=False)]
+BackupFile = Annotated[Path, argument(metavar="FILE", help="The file with the backup.")]
 
 
 def backup(
@@ -54,7 +53,7 @@ def restore(
     file: BackupFile,
     config: ConfigOption = None,
     db_path: DbPathOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before replacing a store.")] = False,
+    yes: Annotated[bool, option("--yes", "-y", help="Do not ask before replacing a store.")] = False,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Put a backup in the place of the store; the server has to be stopped."""

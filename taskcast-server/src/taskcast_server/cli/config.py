@@ -7,8 +7,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
+from taskcast_server.cli.commands import Group
 from taskcast_server.cli.flags import ConfigOption, DbPathOption, OutputOption, StorageOption
 from taskcast_server.cli.output import OutputFormat, fitted, remark, tell, tell_json
 
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
     from taskcast_core.config import Problem
     from taskcast_server.cli.loading import Loaded
 
-app = typer.Typer(name="config", help="Look at the configuration.", no_args_is_help=True)
-
-
-@app.callback()
-def group() -> None:
-    """Look at the configuration."""
+app = Group("config", help="Look at the configuration.")
 
 
 @app.command()
@@ -40,7 +36,7 @@ def check(
     else:
         _tell_text(loaded, problems, warnings.messages, is_verbose=output is OutputFormat.VERBOSE)
     if problems:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 class _Warnings(logging.Handler):

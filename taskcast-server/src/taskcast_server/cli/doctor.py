@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from taskcast_server.cli.flags import NodeOption, OutputOption, UrlOption
 from taskcast_server.cli.output import OutputFormat, tell, tell_json
@@ -38,7 +38,7 @@ def ping(
         failure = str(error).partition(": ")[2]
     _tell_ping(_shown(target), took_ms, failure, output)
     if failure is not None:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 @with_remote
@@ -53,7 +53,7 @@ def doctor(remote: Remote) -> None:
         health, findings = asyncio.run(_examine(target))
     except (ApiError, Unreachable) as error:
         remote.tell({"ok": False, "url": _shown(target), "error": str(error)}, f"Server:    FAIL  {error}")
-        raise typer.Exit(1) from error
+        raise click.exceptions.Exit(1) from error
     if remote.is_json:
         found = [each.shown() for each in findings]
         tell_json({"url": _shown(target), "hasToken": target.token is not None, **health, "findings": found})

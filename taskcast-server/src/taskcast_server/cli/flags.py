@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from taskcast_server.cli.commands import option
 from taskcast_server.cli.output import OutputFormat
 
-NodeOption = Annotated[str | None, typer.Option("--node", help="Name of the server, see `taskcast node`.")]
-UrlOption = Annotated[str | None, typer.Option("--url", help="Address of the server; also TASKCAST_URL.")]
-TokenOption = Annotated[str | None, typer.Option("--token", help="Bearer token; also TASKCAST_TOKEN.")]
-OutputOption = Annotated[OutputFormat, typer.Option("--output", help="How results are printed.")]
+NodeOption = Annotated[str | None, option("--node", help="Name of the server, see `taskcast node`.")]
+UrlOption = Annotated[str | None, option("--url", help="Address of the server; also TASKCAST_URL.")]
+TokenOption = Annotated[str | None, option("--token", help="Bearer token; also TASKCAST_TOKEN.")]
+OutputOption = Annotated[OutputFormat, option("--output", help="How results are printed.")]
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The configuration file; searched for otherwise.")
-]
+ConfigOption = Annotated[Path | None, option("--config", "-c", help="The configuration file; searched for otherwise.")]
 StorageOption = Annotated[
-    str | None, typer.Option("--storage", "-s", help="memory, sqlite, or another installed short-term store.")
+    str | None, option("--storage", "-s", help="memory, sqlite, or another installed short-term store.")
 ]
-DbPathOption = Annotated[Path | None, typer.Option("--db-path", help="File of the storage sqlite.")]
+DbPathOption = Annotated[Path | None, option("--db-path", help="File of the storage sqlite.")]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from taskcast_server.cli.commands import option
 from taskcast_server.cli.flags import OutputOption
 from taskcast_server.cli.nodes_file import config_directory
 from taskcast_server.cli.output import CliError, OutputFormat, tell_result
@@ -42,9 +41,9 @@ auth:
 
 def init(
     is_global: Annotated[
-        bool, typer.Option("--global", help="For all directories: into ~/.taskcast, or TASKCAST_CONFIG_DIR.")
+        bool, option("--global", help="For all directories: into ~/.taskcast, or TASKCAST_CONFIG_DIR.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, option("--force", help="Replace a file that is there.")] = False,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Write a configuration file to begin with."""

@@ -7,8 +7,9 @@ import json
 from contextlib import aclosing
 from typing import Annotated, Any
 
-import typer
+import click
 
+from taskcast_server.cli.commands import argument, option
 from taskcast_server.cli.output import (
     CliError,
     compact_json,
@@ -19,9 +20,9 @@ from taskcast_server.cli.output import (
 from taskcast_server.cli.remote import Remote, with_remote
 
 TypesOption = Annotated[
-    str | None, typer.Option("--types", help="Only these types, separated by commas; `llm.*` for a family.")
+    str | None, option("--types", help="Only these types, separated by commas; `llm.*` for a family.")
 ]
-LevelsOption = Annotated[str | None, typer.Option("--levels", help="Only these levels, separated by commas.")]
+LevelsOption = Annotated[str | None, option("--levels", help="Only these levels, separated by commas.")]
 
 _TASK_CHARS = 7
 _EXIT_STATUS = {"completed": 0}
@@ -31,11 +32,11 @@ _EXIT_NOT_COMPLETED = 1
 @with_remote
 def logs(
     remote: Remote,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task.", show_default=False)],
+    task_id: Annotated[str, argument(metavar="ID", help="Id of the task.")],
     types: TypesOption = None,
     levels: LevelsOption = None,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 1 if the task ends otherwise than completed.")
+        bool, option("--exit-code", help="Exit with 1 if the task ends otherwise than completed.")
     ] = False,
 ) -> None:
     """Show a task's events, from the first on, until the task ends."""
@@ -55,7 +56,7 @@ def logs(
 
     reason = asyncio.run(read())
     if exit_code:
-        raise typer.Exit(_EXIT_STATUS.get(reason or "", _EXIT_NOT_COMPLETED))
+        raise click.exceptions.Exit(_EXIT_STATUS.get(reason or "", _EXIT_NOT_COMPLETED))
 
 
 @with_remote

@@ -7,13 +7,13 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import version
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-import typer
+import click
 
 from taskcast_core.errors import TaskcastError
-from taskcast_server.cli import extensions
+from taskcast_server.cli import completion, extensions
+from taskcast_server.cli.commands import Group
 from taskcast_server.cli.output import CliError, remark
 
 DEFAULT_COMMAND = "start"
@@ -44,45 +44,33 @@ COMMANDS = {
 """Where each command is: a function, or an application with commands of its own."""
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"taskcast {version('taskcast-server')}")
-        raise typer.Exit
-
-
-def _taskcast(
-    show_version: Annotated[
-        bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Run a Taskcast server, and talk to one."""
-
-
-def program(names: Iterable[str], added: Mapping[str, extensions.Command] | None = None) -> typer.Typer:
+def program(names: Iterable[str], added: Mapping[str, click.Command] | None = None) -> click.Group:
     """The program with these commands of ours, and those that others have added."""
-    app = typer.Typer(
-        name="taskcast",
-        callback=_taskcast,
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
+    app = Group(
+        "taskcast",
+        help="Run a Taskcast server, and talk to one.",
         context_settings={"help_option_names": ["--help", "-h"]},
         epilog="Without a command, the server is started; see `taskcast start --help`.",
     )
+    tell_version = click.version_option(
+        package_name="taskcast-server", message="taskcast %(version)s", help="Tell the version."
+    )
+    tell_version(app)
+    completion.add_options(app)
     for name in names:
         module_name, _, attribute = COMMANDS[name].partition(":")
         module = import_module(f"taskcast_server.cli.{module_name}")
         command = getattr(module, attribute)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
+        if isinstance(command, click.Command):
+            app.add_command(command, name)
         else:
             app.command(name, context_settings=getattr(module, "CONTEXT", None))(command)
-    for name, function in (added or {}).items():
-        app.command(name)(function)
+    for name, command in (added or {}).items():
+        app.add_command(command, name)
     return app
 
 
-def program_for(arguments: Sequence[str]) -> typer.Typer:
+def program_for(arguments: Sequence[str]) -> click.Group:
     """The program with the command that is named; one that is about to be run needs none of the others loaded.
 
     Raises:
@@ -98,7 +86,7 @@ def program_for(arguments: Sequence[str]) -> typer.Typer:
 def main() -> NoReturn:
     """Run the command line; the entry point of the `taskcast` script."""
     try:
-        arguments = with_default_command(sys.argv[1:], is_completing="_TASKCAST_COMPLETE" in os.environ)
+        arguments = with_default_command(sys.argv[1:], is_completing=completion.VARIABLE in os.environ)
         program_for(arguments)(arguments)
         status: object = 0
     except SystemExit as error:

@@ -13,8 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
-import typer
-
+from taskcast_server.cli.commands import option
 from taskcast_server.cli.flags import ConfigOption, OutputOption
 from taskcast_server.cli.output import OutputFormat, confirm_or_fail, tell, tell_json, tell_result
 
@@ -33,10 +32,10 @@ class Migrations(Protocol):
 
 
 def migrate(
-    url: Annotated[str | None, typer.Option(help="Address of the database; from the configuration otherwise.")] = None,
+    url: Annotated[str | None, option(help="Address of the database; from the configuration otherwise.")] = None,
     config: ConfigOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be applied.")] = False,
+    yes: Annotated[bool, option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, option("--dry-run", help="Only say what would be applied.")] = False,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Bring the long-term store's tables up to date."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-import typer
 from attrs import evolve
 
+from taskcast_server.cli.commands import Group, argument, option
 from taskcast_server.cli.flags import OutputOption
 from taskcast_server.cli.nodes_file import Node, Nodes, nodes_path, read_nodes, write_nodes
 from taskcast_server.cli.output import OutputFormat, tell, tell_json, tell_result
 from taskcast_server.cli.targets import DEFAULT_URL, checked_url, shown_url
 
-app = typer.Typer(name="node", help="Give servers names, and choose one.", no_args_is_help=True)
+app = Group("node", help="Give servers names, and choose one.")
 
-Name = Annotated[str, typer.Argument(help="Name of the server.", show_default=False)]
+Name = Annotated[str, argument(help="Name of the server.")]
 
 
 class TokenType(StrEnum):
@@ -28,10 +28,10 @@ class TokenType(StrEnum):
 @app.command()
 def add(
     name: Name,
-    url: Annotated[str, typer.Option(help="Address of the server.", show_default=False)],
-    token: Annotated[str | None, typer.Option(help="Token to send.")] = None,
+    url: Annotated[str, option(help="Address of the server.")],
+    token: Annotated[str | None, option(help="Token to send.")] = None,
     token_type: Annotated[
-        TokenType | None, typer.Option(help="jwt: sent as it is (default); admin: exchanged for a JWT.")
+        TokenType | None, option(help="jwt: sent as it is (default); admin: exchanged for a JWT.")
     ] = None,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:

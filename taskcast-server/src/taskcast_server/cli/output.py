@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import typer
+import click
 
 PREFIX = "[taskcast]"
 _UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -44,12 +44,12 @@ class CliError(Exception):
 
 def tell(text: str = "") -> None:
     """A line of the result."""
-    typer.echo(text)
+    click.echo(text)
 
 
 def tell_json(value: Any) -> None:
     """The result, or one item of a stream of results, as one line of JSON."""
-    typer.echo(compact_json(value))
+    click.echo(compact_json(value))
 
 
 def tell_result(value: Any, text: str, output: OutputFormat) -> None:
@@ -73,7 +73,7 @@ def printable(text: object) -> str:
 
 def remark(text: str) -> None:
     """A line about the command itself."""
-    typer.echo(f"{PREFIX} {text}", err=True)
+    click.echo(f"{PREFIX} {text}", err=True)
 
 
 def fitted(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -85,7 +85,7 @@ def fitted(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def coloured_status(status: str, width: int = 0) -> str:
     """A status in its colour; `tell` drops colours where nobody would see them."""
-    return typer.style(status.ljust(width), fg=_STATUS_COLOURS.get(status))
+    return click.style(status.ljust(width), fg=_STATUS_COLOURS.get(status))
 
 
 def local_time(ms: object, form: str = "%Y-%m-%d %H:%M:%S") -> str:
@@ -108,5 +108,5 @@ def confirm_or_fail(question: str, *, assume_yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise CliError(f"{question} Standard input is not a terminal; repeat with --yes to go on.")
-    if not typer.confirm(question):
+    if not click.confirm(question):
         raise CliError("Nothing was changed.")

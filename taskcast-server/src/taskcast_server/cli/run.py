@@ -10,8 +10,9 @@ import asyncio
 import os
 from typing import Annotated
 
-import typer
+import click
 
+from taskcast_server.cli.commands import argument, option
 from taskcast_server.cli.output import CliError, remark
 from taskcast_server.cli.remote import Remote, with_remote
 
@@ -23,14 +24,14 @@ FAILED = 125
 @with_remote
 def run(
     remote: Remote,
-    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The program, with its arguments.")],
-    type: Annotated[str, typer.Option(help="Type of the task.")] = "process",
-    task_id: Annotated[str | None, typer.Option("--id", help="Id of the task; the server makes one otherwise.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag of the task; may be repeated.")] = None,
-    ttl: Annotated[int | None, typer.Option(min=1, help="Seconds after which the task times out.")] = None,
-    grace: Annotated[float, typer.Option(min=0, help="Seconds between SIGTERM and SIGKILL.")] = 10.0,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds that the server may be away.")] = 300.0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the program's output.")] = False,
+    command: Annotated[list[str], argument(metavar="COMMAND...", help="The program, with its arguments.")],
+    type: Annotated[str, option(help="Type of the task.")] = "process",
+    task_id: Annotated[str | None, option("--id", help="Id of the task; the server makes one otherwise.")] = None,
+    tag: Annotated[list[str] | None, option(help="A tag of the task; may be repeated.")] = None,
+    ttl: Annotated[int | None, option(min=1, help="Seconds after which the task times out.")] = None,
+    grace: Annotated[float, option(min=0, help="Seconds between SIGTERM and SIGKILL.")] = 10.0,
+    patience: Annotated[float, option(min=0, help="Seconds that the server may be away.")] = 300.0,
+    quiet: Annotated[bool, option("--quiet", "-q", help="Print nothing but the program's output.")] = False,
 ) -> None:
     """Run a program as a task: its lines become events, its exit status the task's end.
 
@@ -54,4 +55,4 @@ def run(
     except CliError as error:
         remark(str(error))
         status = FAILED
-    raise typer.Exit(status)
+    raise click.exceptions.Exit(status)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import IO, Any
 
-import typer
+import click
 from attrs import frozen
 
 from taskcast_server.cli.follow import DONE, follow
@@ -50,7 +50,7 @@ class Job:
         if self.is_quiet:
             return
         if self.as_json:
-            typer.echo(json.dumps({"message": text, **facts}, ensure_ascii=False), err=True)
+            click.echo(json.dumps({"message": text, **facts}, ensure_ascii=False), err=True)
         else:
             remark(text)
 

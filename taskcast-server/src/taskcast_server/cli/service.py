@@ -9,18 +9,19 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
+from taskcast_server.cli.commands import Group, option
 from taskcast_server.cli.flags import ConfigOption, DbPathOption, OutputOption, StorageOption
 from taskcast_server.cli.output import CliError, OutputFormat, remark, tell, tell_json
 from taskcast_server.cli.systemd_unit import STATE, Unit, closed_to_others, render
 
 UserOption = Annotated[
-    bool, typer.Option("--user", help="A service of your own account, which needs no rights; else the machine's.")
+    bool, option("--user", help="A service of your own account, which needs no rights; else the machine's.")
 ]
-NameOption = Annotated[str, typer.Option("--name", help="Name of the unit.")]
+NameOption = Annotated[str, option("--name", help="Name of the unit.")]
 
-app = typer.Typer(name="service", no_args_is_help=True, help="Run the server as a service of systemd.")
+app = Group("service", help="Run the server as a service of systemd.")
 
 
 @app.command()
@@ -29,16 +30,16 @@ def install(
     name: NameOption = "taskcast",
     config: ConfigOption = None,
     port: Annotated[
-        int | None, typer.Option("--port", "-p", min=1, max=65_535, help="Port to listen on; 3721 by default.")
+        int | None, option("--port", "-p", min=1, max=65_535, help="Port to listen on; 3721 by default.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
+    host: Annotated[str | None, option(help="Address to listen on; 127.0.0.1 by default.")] = None,
     storage: StorageOption = None,
     db_path: DbPathOption = None,
     account: Annotated[
-        str | None, typer.Option(help="Existing account to run under; systemd makes one up otherwise.")
+        str | None, option(help="Existing account to run under; systemd makes one up otherwise.")
     ] = None,
-    only_print: Annotated[bool, typer.Option("--print", help="Print the unit; write nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a unit that is there.")] = False,
+    only_print: Annotated[bool, option("--print", help="Print the unit; write nothing.")] = False,
+    force: Annotated[bool, option("--force", help="Replace a unit that is there.")] = False,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Write a hardened unit file, and say how to start it."""
@@ -84,25 +85,25 @@ def uninstall(user: UserOption = False, name: NameOption = "taskcast") -> None:
 @app.command()
 def start(user: UserOption = False, name: NameOption = "taskcast") -> None:
     """Start the service."""
-    raise typer.Exit(_run([*_systemctl(user), "start", name]))
+    raise click.exceptions.Exit(_run([*_systemctl(user), "start", name]))
 
 
 @app.command()
 def stop(user: UserOption = False, name: NameOption = "taskcast") -> None:
     """Stop the service; readers are told to come back."""
-    raise typer.Exit(_run([*_systemctl(user), "stop", name]))
+    raise click.exceptions.Exit(_run([*_systemctl(user), "stop", name]))
 
 
 @app.command()
 def restart(user: UserOption = False, name: NameOption = "taskcast") -> None:
     """Stop and start the service."""
-    raise typer.Exit(_run([*_systemctl(user), "restart", name]))
+    raise click.exceptions.Exit(_run([*_systemctl(user), "restart", name]))
 
 
 @app.command()
 def status(user: UserOption = False, name: NameOption = "taskcast") -> None:
     """Say how the service is, in systemd's words and with its exit status."""
-    raise typer.Exit(_run([*_systemctl(user), "status", "--no-pager", name]))
+    raise click.exceptions.Exit(_run([*_systemctl(user), "status", "--no-pager", name]))
 
 
 def unit_path(name: str, *, is_of_user: bool) -> Path:

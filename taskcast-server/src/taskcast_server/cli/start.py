@@ -7,8 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from taskcast_server.cli.commands import option
 from taskcast_server.cli.flags import ConfigOption, DbPathOption, StorageOption
 from taskcast_server.cli.output import CliError, OutputFormat, remark, tell, tell_json
 
@@ -24,15 +23,15 @@ _YES = ("1", "true", "yes", "on")
 def start(
     config: ConfigOption = None,
     port: Annotated[
-        int | None, typer.Option("--port", "-p", min=0, max=65_535, help="Port to listen on; 3721 by default.")
+        int | None, option("--port", "-p", min=0, max=65_535, help="Port to listen on; 3721 by default.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
+    host: Annotated[str | None, option(help="Address to listen on; 127.0.0.1 by default.")] = None,
     storage: StorageOption = None,
     db_path: DbPathOption = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each request.")] = False,
-    playground: Annotated[bool, typer.Option(hidden=True, help="Accepted; there is none.")] = False,
+    verbose: Annotated[bool, option("--verbose", "-v", help="Print a line for each request.")] = False,
+    playground: Annotated[bool, option(hidden=True, help="Accepted; there is none.")] = False,
     output: Annotated[
-        OutputFormat, typer.Option(help="text, verbose (a line for each request) or json (banner, log and requests).")
+        OutputFormat, option(help="text, verbose (a line for each request) or json (banner, log and requests).")
     ] = OutputFormat.TEXT,
 ) -> None:
     """Start the server (what `taskcast` does without a command)."""

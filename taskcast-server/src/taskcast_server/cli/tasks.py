@@ -7,8 +7,7 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from taskcast_server.cli.commands import Group, argument, option
 from taskcast_server.cli.output import (
     CliError,
     coloured_status,
@@ -23,9 +22,9 @@ from taskcast_server.cli.remote import Remote, with_remote
 if TYPE_CHECKING:
     from taskcast_server.cli.http import Api
 
-app = typer.Typer(name="tasks", help="Look at tasks and change them.", no_args_is_help=True)
+app = Group("tasks", help="Look at tasks and change them.")
 
-TaskId = Annotated[str, typer.Argument(metavar="ID", help="Id of the task.", show_default=False)]
+TaskId = Annotated[str, argument(metavar="ID", help="Id of the task.")]
 
 _LAST_EVENTS = 5
 _PAGE = 1000
@@ -35,9 +34,9 @@ _PAGE = 1000
 @with_remote
 def list_tasks(
     remote: Remote,
-    status: Annotated[str | None, typer.Option(help="Only these statuses, separated by commas.")] = None,
-    type: Annotated[str | None, typer.Option(help="Only this type, or types like `llm.*`.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show no more than so many.")] = 20,
+    status: Annotated[str | None, option(help="Only these statuses, separated by commas.")] = None,
+    type: Annotated[str | None, option(help="Only this type, or types like `llm.*`.")] = None,
+    limit: Annotated[int, option(min=1, help="Show no more than so many.")] = 20,
 ) -> None:
     """List tasks, the newest first."""
     given = {"status": status, "type": type, "limit": str(limit)}
@@ -95,13 +94,13 @@ def inspect(remote: Remote, task_id: TaskId) -> None:
 @with_remote
 def create(
     remote: Remote,
-    type: Annotated[str | None, typer.Option(help="Type of the task.")] = None,
-    task_id: Annotated[str | None, typer.Option("--id", help="Id of the task; the server makes one otherwise.")] = None,
-    params: Annotated[str | None, typer.Option(help="Parameters, a JSON object.")] = None,
-    metadata: Annotated[str | None, typer.Option(help="Metadata, a JSON object.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
-    ttl: Annotated[int | None, typer.Option(min=1, help="Seconds after which the task times out.")] = None,
-    priority: Annotated[str | None, typer.Option(help="low, normal, high or critical.")] = None,
+    type: Annotated[str | None, option(help="Type of the task.")] = None,
+    task_id: Annotated[str | None, option("--id", help="Id of the task; the server makes one otherwise.")] = None,
+    params: Annotated[str | None, option(help="Parameters, a JSON object.")] = None,
+    metadata: Annotated[str | None, option(help="Metadata, a JSON object.")] = None,
+    tag: Annotated[list[str] | None, option(help="A tag; may be repeated.")] = None,
+    ttl: Annotated[int | None, option(min=1, help="Seconds after which the task times out.")] = None,
+    priority: Annotated[str | None, option(help="low, normal, high or critical.")] = None,
 ) -> None:
     """Create a task; prints its id."""
     given = {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
+from taskcast_server.cli.commands import option
 from taskcast_server.cli.flags import ConfigOption, OutputOption
 from taskcast_server.cli.output import CliError, OutputFormat, tell_result
 
@@ -13,12 +12,10 @@ DAY_S = 86_400
 
 
 def token(
-    scope: Annotated[
-        list[str] | None, typer.Option(help="What it allows; may be repeated. Everything if none.")
-    ] = None,
-    task_id: Annotated[list[str] | None, typer.Option(help="The only tasks it is for; may be repeated.")] = None,
-    expires_in: Annotated[int, typer.Option(min=1, help="Seconds until it expires.")] = DAY_S,
-    subject: Annotated[str | None, typer.Option(help="Who it is for.")] = None,
+    scope: Annotated[list[str] | None, option(help="What it allows; may be repeated. Everything if none.")] = None,
+    task_id: Annotated[list[str] | None, option(help="The only tasks it is for; may be repeated.")] = None,
+    expires_in: Annotated[int, option(min=1, help="Seconds until it expires.")] = DAY_S,
+    subject: Annotated[str | None, option(help="Who it is for.")] = None,
     config: ConfigOption = None,
     output: OutputOption = OutputFormat.TEXT,
 ) -> None:

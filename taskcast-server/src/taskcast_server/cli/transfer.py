@@ -10,8 +10,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import IO, Annotated
 
-import typer
-
+from taskcast_server.cli.commands import argument, option
 from taskcast_server.cli.output import CliError, remark, tell, tell_json
 from taskcast_server.cli.remote import Remote, with_remote
 
@@ -22,9 +21,9 @@ _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["{}\[\]]', re.DOTALL)
 @with_remote
 def export_archives(
     remote: Remote,
-    task_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of the tasks.", show_default=False)],
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Write here instead of to standard output.")] = None,
-    secrets: Annotated[bool, typer.Option("--secrets", help="With webhook secrets; needs task:manage.")] = False,
+    task_ids: Annotated[list[str], argument(metavar="ID...", help="Ids of the tasks.")],
+    file: Annotated[Path | None, option("--file", "-f", help="Write here instead of to standard output.")] = None,
+    secrets: Annotated[bool, option("--secrets", help="With webhook secrets; needs task:manage.")] = False,
 ) -> None:
     """Write tasks with their whole history, one JSON document per line."""
     from taskcast_server.cli.http import task_path
@@ -51,8 +50,8 @@ def export_archives(
 @with_remote
 def import_archives(
     remote: Remote,
-    file: Annotated[Path, typer.Argument(help="What `taskcast export` has written; `-` is standard input.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace tasks that are there.")] = False,
+    file: Annotated[Path, argument(help="What `taskcast export` has written; `-` is standard input.")],
+    overwrite: Annotated[bool, option("--overwrite", help="Replace tasks that are there.")] = False,
 ) -> None:
     """Read tasks into the server, each whole or not at all; stops at the first that it refuses."""
     if str(file) == "-":

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
-
+from taskcast_server.cli.commands import Group, argument, option
 from taskcast_server.cli.output import compact_json, fitted, local_time, printable, tell, tell_json
 from taskcast_server.cli.remote import Remote, with_remote
 
-app = typer.Typer(name="workers", help="Look at workers, and send them home.", no_args_is_help=True)
+app = Group("workers", help="Look at workers, and send them home.")
 
-WorkerId = Annotated[str, typer.Argument(metavar="ID", help="Id of the worker.", show_default=False)]
+WorkerId = Annotated[str, argument(metavar="ID", help="Id of the worker.")]
 
 
 @app.command("list")
@@ -73,7 +72,7 @@ def remove(remote: Remote, worker_id: WorkerId) -> None:
 def events(
     remote: Remote,
     worker_id: WorkerId,
-    limit: Annotated[int, typer.Option(min=1, help="Show no more than so many.")] = 20,
+    limit: Annotated[int, option(min=1, help="Show no more than so many.")] = 20,
 ) -> None:
     """Show a worker's audit log, the newest first; a long-term store keeps it."""
     from taskcast_server.cli.http import worker_path
