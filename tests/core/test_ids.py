@@ -5,7 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskcast_core.ids import MAX_INDEX, EventIdMaker, EventPosition, event_id, new_salt, new_ulid, parse_event_id
+from taskcast_core.ids import (
+    MAX_INDEX,
+    EventIdMaker,
+    EventPosition,
+    endings,
+    event_id,
+    new_salt,
+    new_ulid,
+    parse_event_id,
+)
 
 MS = st.integers(0, (1 << 48) - 1)
 FORTY = st.integers(0, MAX_INDEX)
@@ -32,10 +41,15 @@ def test_many_ids_are_made_as_one_is(salt: int, steps: list[tuple[int, int]], ms
     for time, step in steps:
         times.append(times[-1] + time)
         indexes.append(indexes[-1] + 1 + step)
-    made = EventIdMaker(salt).many(times, indexes)
-    assert [one.decode() for one in made] == [
-        event_id(*one) for one in zip(times, [salt] * len(times), indexes, strict=True)
-    ]
+    stems = EventIdMaker(salt).stems(times, indexes)
+    made = [(stem + ending).decode() for stem, ending in zip(stems, endings(indexes), strict=True)]
+    assert made == [event_id(*one) for one in zip(times, [salt] * len(times), indexes, strict=True)]
+
+
+@given(FORTY, st.integers(1, 1200))
+def test_the_endings_of_consecutive_ids(first: int, count: int) -> None:
+    indexes = range(min(first, MAX_INDEX - count), min(first, MAX_INDEX - count) + count)
+    assert [each.decode() for each in endings(indexes)] == [event_id(0, 0, index)[-2:] for index in indexes]
 
 
 @given(st.text(max_size=30))

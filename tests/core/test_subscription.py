@@ -276,6 +276,22 @@ async def _publish_with(readers: int, count: int) -> int:
     return held
 
 
+async def test_pages_are_kept_only_while_there_is_somebody_to_share_them_with(engine: TaskEngine) -> None:
+    task_id = await running(engine)
+    for _ in range(4):
+        await engine.publish_events(task_id, [{"type": "x", "level": "info", "data": n} for n in range(700)])
+    await engine.transition_task(task_id, "completed")
+    one, other = [await engine.subscribe(task_id).open() for _ in range(2)]
+    channel = one._channel
+    assert channel is not None and other._channel is channel
+    first = await one.next_batch()
+    assert await other.next_batch() is first
+    other.close()
+    kept = len(channel.steps)
+    assert [frame.index for frame in await frames(one)] == list(range(100, 2802))
+    assert len(channel.steps) <= kept + 1  # what lies near the head is kept for those who come back
+
+
 async def test_one_that_is_far_too_slow_is_closed_and_resumes(open_engine: OpenEngine) -> None:
     engine = await open_engine(settings=EngineSettings(max_lag=100, background=False))
     task_id = await running(engine)

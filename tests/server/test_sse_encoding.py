@@ -66,14 +66,15 @@ def test_readers_of_one_form_share_the_bytes() -> None:
 
 @pytest.mark.parametrize("wrap", [True, False])
 @pytest.mark.parametrize("odd", ["", "imported", "epoch", "filtered"])
-def test_many_frames_at_once_are_those_of_each(wrap: bool, odd: str) -> None:
+@pytest.mark.parametrize("of_one_time", [1, 7, 20])
+def test_many_frames_at_once_are_those_of_each(wrap: bool, odd: str, of_one_time: int) -> None:
     entries = []
     for index in range(1000, 1060):
         origin = Origin('t"1', 2, 8) if odd == "epoch" and index > 1030 else ORIGIN
         data = {"n": index, "text": "é\n%d %b"}
         draft = EventDraft("x", "info", data) if index % 3 else EventDraft("llm.delta", "info", data, "s", "keep-all")
         given_id = "mine" if odd == "imported" and index == 1007 else None
-        entries.append(Entry(origin, index, 1_700_000_000_000 + index // 7 * 99, draft, given_id))
+        entries.append(Entry(origin, index, 1_700_000_000_000 + index // of_one_time * 99, draft, given_id))
     if odd == "filtered":
         del entries[5:50:4]
     run = Run(entries, 17)

@@ -39,9 +39,9 @@ class Origin:
         """The ids of consecutive entries of one commit."""
         return self._next_id.run(timestamp, first, count)
 
-    def ids_of(self, timestamps: Sequence[int], indexes: Sequence[int]) -> list[bytes]:
-        """The ids of many entries, in the log's order."""
-        return self._next_id.many(timestamps, indexes)
+    def id_stems(self, timestamps: Sequence[int], indexes: Sequence[int]) -> list[bytes]:
+        """The ids of many entries, in the log's order, but for their `taskcast_core.ids.endings`."""
+        return self._next_id.stems(timestamps, indexes)
 
 
 class Entry:

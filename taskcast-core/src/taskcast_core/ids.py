@@ -84,9 +84,9 @@ class EventIdMaker:
         start, prefix = first & 1023, self(timestamp, first)[:-2]
         return [prefix + pair for pair in _PAIRS[start : start + count]]
 
-    def many(self, timestamps: Sequence[int], indexes: Sequence[int]) -> list[bytes]:
-        """The ids of entries of one log, in its order; both sequences ascend."""
-        ids: list[bytes] = []
+    def stems(self, timestamps: Sequence[int], indexes: Sequence[int]) -> list[bytes]:
+        """The ids of entries of one log, in its order, but for their `endings`; both sequences ascend."""
+        stems: list[bytes] = []
         start = 0
         while start < len(indexes):
             end = bisect_left(timestamps, (timestamps[start] | 1023) + 1, start)
@@ -94,10 +94,18 @@ class EventIdMaker:
             times = timestamps[start:end]
             one = self(times[0], indexes[start]).encode()
             head, middle = one[:8], one[10:24]
-            prefixes = {time: head + _PAIR_BYTES[time & 1023] + middle for time in set(times)}
-            ids += [prefixes[time] + _PAIR_BYTES[at & 1023] for time, at in zip(times, indexes[start:end], strict=True)]
+            by_time = {time: head + _PAIR_BYTES[time & 1023] + middle for time in set(times)}
+            stems += map(by_time.__getitem__, times)
             start = end
-        return ids
+        return stems
+
+
+def endings(indexes: Sequence[int]) -> Sequence[bytes]:
+    """The last letters of the ids of entries with these indexes; see `EventIdMaker.stems`."""
+    start, count = indexes[0] & 1023, len(indexes)
+    if start + count <= 1024 and indexes[-1] - indexes[0] == count - 1:
+        return _PAIR_BYTES[start : start + count]
+    return [_PAIR_BYTES[index & 1023] for index in indexes]
 
 
 def parse_event_id(text: str) -> EventPosition | None:

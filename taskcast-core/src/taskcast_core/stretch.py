@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import NamedTuple, overload
 
 from taskcast_core.entries import Entry, Origin, texts_of
+from taskcast_core.ids import endings
 from taskcast_core.models import Level
 
 _GIVEN_ID = attrgetter("given_id")
@@ -21,13 +22,13 @@ class Columns(NamedTuple):
     timestamps: Sequence[int]
     texts: Sequence[bytes]
 
-    def ids(self) -> list[bytes]:
-        """Their ids."""
-        return self.origin.ids_of(self.timestamps, self.indexes)
+    def ids(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Their ids in two columns: most letters are those of many entries, and made once."""
+        return self.origin.id_stems(self.timestamps, self.indexes), endings(self.indexes)
 
 
 class Stretch(Sequence[Entry]):
-    """Consecutive entries that belong to no series; an entry is made when somebody asks for it, all when for many.
+    """Consecutive entries that no series has text or values of; one is made when asked for, all when many are.
 
     Attributes:
         columns: what there is to write of them.
@@ -39,10 +40,17 @@ class Stretch(Sequence[Entry]):
         """``kinds``: a number for each, which ``names`` gives type and level of."""
         self.columns = columns
         self._kinds, self._names = kinds, names
-        self._entries: list[Entry] | None = None
+        self._entries: Sequence[Entry] | None = None
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], columns: Columns) -> Stretch:
+        """A stretch of entries that are there already."""
+        stretch = cls(columns, (), {})
+        stretch._entries = entries
+        return stretch
 
     def __len__(self) -> int:
-        return len(self._kinds)
+        return len(self.columns.texts)
 
     @overload
     def __getitem__(self, at: int) -> Entry: ...
@@ -58,7 +66,7 @@ class Stretch(Sequence[Entry]):
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._all())
 
-    def _all(self) -> list[Entry]:
+    def _all(self) -> Sequence[Entry]:
         if self._entries is None:
             self._entries = [self._entry(at) for at in range(len(self))]
         return self._entries

@@ -20,7 +20,7 @@ from taskcast_core.channel import Channel
 from taskcast_core.contracts.log_reader import LogReader, Page, SeriesPage
 from taskcast_core.cursors import GapReason, resolve
 from taskcast_core.deliveries import Batch, Delivery, gap
-from taskcast_core.entries import Entry, Hole, Origin
+from taskcast_core.entries import Entry, Hole, Origin, has_holes
 from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavailable
 from taskcast_core.filters import View
 from taskcast_core.hub import Hub
@@ -396,7 +396,8 @@ class Subscription:
         step = channel.steps.get(key)
         if step is None:
             step = await once(channel, key, lambda: self._make_step(channel, self._place))
-            channel.remember(key, step)
+            if len(channel.readers) > 1:  # else nobody is there to share the page with
+                channel.remember(key, step)
         assert isinstance(step, _Step)
         if step.has_lost_series and self._pending_gap is None and self._place.after >= self._whole_upto:
             self.gap = self._pending_gap = "removed"
@@ -420,7 +421,8 @@ class Subscription:
             items, after = page.items, page.last
             if not items:
                 raise NotRetained(self.task_id, place.after + 1)  # the head promised more
-        holes = [] if isinstance(items, Stretch) else [item for item in items if isinstance(item, Hole)]
+        is_whole = isinstance(items, Stretch) or not has_holes(items)
+        holes = [] if is_whole else [item for item in items if isinstance(item, Hole)]
         presenter = Presenter(
             view=self.view,
             fold=lambda entry: fold(channel, self._reader, entry),

@@ -42,13 +42,13 @@ def _woven(deliveries: Sequence[Delivery], *, wrap: bool) -> list[bytes]:
     indexes = decimals(columns.indexes)
     ids, tails = columns.ids(), tail_columns(columns, b'"' if wrap else b"")
     if not wrap:
-        return weave(count, _START + b'{"id":"', ids, b'","index":', indexes, *tails, b"\nid: ", ids, b"\n\n")
+        return weave(count, _START + b'{"id":"', *ids, b'","index":', indexes, *tails, b"\nid: ", *ids, b"\n\n")
     first, last = columns.indexes[0], columns.indexes[-1]
     is_same = deliveries.position == first and last - first == count - 1
     positions = indexes if is_same else decimals(range(deliveries.position, deliveries.position + count))
     return weave(
-        count, _START + b'{"filteredIndex":', positions, b',"rawIndex":', indexes, b',"eventId":"', ids, *tails,
-        b"\nid: ", ids, b"\n\n",
+        count, _START + b'{"filteredIndex":', positions, b',"rawIndex":', indexes, b',"eventId":"', *ids, *tails,
+        b"\nid: ", *ids, b"\n\n",
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import orjson
 
@@ -10,6 +11,9 @@ from taskcast_core.stretch import Columns
 
 Column = bytes | Sequence[bytes]
 """A part for each line, or one that all have."""
+
+_FIELDS = itemgetter(slice(1, None))  # of an entry's text: what is behind the first brace
+_FEW = 8  # so many events to one point in time, and what is made once for each time pays
 
 
 def weave(count: int, *columns: Column) -> list[bytes]:
@@ -28,6 +32,10 @@ def decimals(numbers: Sequence[int]) -> list[bytes]:
 
 def tail_columns(columns: Columns, mark: bytes = b"") -> tuple[Column, ...]:
     """How the events end: the mark that ends the field before, a comma and what `Entry.tail` is."""
-    tails = [text[1:] for text in columns.texts]
     task = b'%b,"taskId":%b,"timestamp":' % (mark, columns.origin.task_json)
-    return task, decimals(columns.timestamps), b",", tails
+    tails = list(map(_FIELDS, columns.texts))
+    times = set(columns.timestamps)
+    if len(times) * _FEW > len(columns.timestamps):
+        return task, decimals(columns.timestamps), b",", tails
+    by_time = {time: b"%b%d," % (task, time) for time in times}  # those of one commit have one
+    return list(map(by_time.__getitem__, columns.timestamps)), tails

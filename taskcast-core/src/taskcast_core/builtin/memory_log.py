@@ -19,6 +19,7 @@ from taskcast_core.errors import NotRetained, ReplyExpired
 from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
 from taskcast_core.series import TextPart, folded
+from taskcast_core.stretch import Columns, Stretch
 
 
 class MemoryLog:
@@ -303,12 +304,19 @@ class MemoryLog:
             return Page(stored.epoch, tuple(items), _first_of(edge), stored.last_index)
         return Page(stored.epoch, tuple(items), _last_of(edge), stored.last_index)
 
-    def _plain(self, start: int, stop: int) -> tuple[Entry, ...]:
+    def _plain(self, start: int, stop: int) -> Sequence[Entry]:
         """The entries of [start, stop) if they fit into a page and nothing is missing among them; else none."""
-        if self._holes and self._holes[-1].last >= start:
+        if start >= stop or (self._holes and self._holes[-1].last >= start):
             return ()
-        entries = cast(tuple[Entry, ...], tuple(self._entries[start - self._first : max(stop, start) - self._first]))
-        return entries if sum(map(len, texts_of(entries))) < PAGE_BYTES else ()
+        place = slice(start - self._first, stop - self._first)
+        entries = cast(list[Entry], self._entries[place])
+        texts = texts_of(entries)
+        if sum(map(len, texts)) >= PAGE_BYTES:
+            return ()
+        origin = entries[0].origin
+        if self.state.series or self._given_ids or entries[-1].origin is not origin:
+            return tuple(entries)
+        return Stretch.of(entries, Columns(origin, range(start, stop), self._times[place], texts))
 
     def _items(self, start: int, stop: int) -> Iterator[Entry | Hole]:
         """Entries and holes that cover [start, stop), holes cut to it where they reach beyond."""
