@@ -15,6 +15,7 @@ from taskcast_core.filters import View
 from taskcast_core.machine import Kind
 from taskcast_core.models import Level, Priority, SeriesMode, Task
 from taskcast_core.series import SeriesState
+from taskcast_core.stretch import Columns, Stretch
 from taskcast_redis.connection import Argument
 from taskcast_redis.keys import given, pack, unpack
 
@@ -117,6 +118,14 @@ def kinds_of(flat: Sequence[bytes]) -> dict[int, Kind]:
     return found
 
 
+def spread(runs: Sequence[Any]) -> list[Any]:
+    """A column from runs of equal values: each value, and how many there are."""
+    column: list[Any] = []
+    for value, count in zip(runs[::2], runs[1::2], strict=True):
+        column += [value] * count
+    return column
+
+
 @frozen
 class _Numbers:
     """What the numbers of an entry say, all but its index."""
@@ -135,7 +144,6 @@ class LogNames:
     def __init__(self, task_id: str, segments: Sequence[Segment], kinds: Mapping[int, Kind]) -> None:
         self.kinds = kinds
         self._origins = [(one.first, Origin(task_id, one.epoch, one.salt)) for one in reversed(segments)]
-        self._numbers: dict[bytes, _Numbers] = {}  # those of one commit are often the same
 
     def origin(self, index: int) -> Origin:
         """Of the entry at an index."""
@@ -147,32 +155,49 @@ class LogNames:
     def entry(self, raw: Reply) -> Entry:
         """An entry from a line of the stream."""
         fields = pairs(raw[1])
-        given_ids = {raw[0]: fields[b"g"]} if b"g" in fields else {}
-        return self.entries([raw[0], fields[b"m"], fields[b"x"], fields.get(b"s", b"")], given_ids)[0]
+        index = int(raw[0][:-2]) - 1  # behind it stands "-0"
+        given_ids = {1: fields[b"g"]} if b"g" in fields else {}
+        return self.entries([index], [fields[b"m"]], [fields.get(b"s", b"")], [fields[b"x"]], given_ids)[0]
 
-    def entries(self, flat: Sequence[bytes], given_ids: Mapping[bytes, bytes]) -> list[Entry]:
-        """Entries from a page: of each its id in the stream, its numbers, its text, and its series' id or nothing.
-
-        ``given_ids``: by ids in the stream.
-        """
+    def entries(
+        self,
+        indexes: Sequence[int],
+        numbers: Sequence[bytes],
+        series: Sequence[bytes],
+        texts: Sequence[bytes],
+        given_ids: Mapping[int, bytes],
+    ) -> list[Entry]:
+        """Entries from columns: numbers, series' ids or nothing, texts. ``given_ids``: by places in them, from 1 on."""
         found: list[Entry] = []
         only = self._origins[0][1] if len(self._origins) == 1 else None
-        known, one, numbers, each = self._numbers, None, b"", iter(flat)
-        for stream_id, raw, text, series in zip(each, each, each, each, strict=True):
-            if one is None or raw != numbers:
-                numbers, one = raw, known.get(raw)
-                if one is None:
-                    one = known[raw] = self._read(raw)
-            index = int(stream_id[:-2]) - 1  # behind it stands "-0"
-            given_id = given_ids.get(stream_id) if given_ids else None
+        known = {raw: self._read(raw) for raw in set(numbers)}  # those of one commit are often the same
+        for at, (index, raw, of, text) in enumerate(zip(indexes, numbers, series, texts, strict=True), 1):
+            one = known[raw]
+            given_id = given_ids.get(at) if given_ids else None
             found.append(
                 Entry.stored(
                     only or self.origin(index), index, one.timestamp, text, type=one.type, level=one.level,
-                    series_id=unpack(series) if series or one.mode else None, series_mode=one.mode,
+                    series_id=unpack(of) if of or one.mode else None, series_mode=one.mode,
                     given_id=None if given_id is None else unpack(given_id), run=one.run, end=one.end,
                 )
             )  # fmt: skip
         return found
+
+    def stretch(self, first: int, numbers: Sequence[Any], texts: Sequence[bytes]) -> Stretch | None:
+        """Consecutive entries of no series, from runs of their numbers; None if some are of one, or of other epochs."""
+        timestamps: list[int] = []
+        kinds: list[int] = []
+        for raw, count in zip(numbers[::2], numbers[1::2], strict=True):
+            timestamp, kind, *rest = raw.split()
+            if rest:
+                return None
+            timestamps += [int(timestamp)] * count
+            kinds += [int(kind)] * count
+        indexes = range(first, first + len(texts))
+        origin = self.origin(first)
+        if self.origin(indexes[-1]) is not origin:
+            return None
+        return Stretch(Columns(origin, indexes, timestamps, texts), kinds, self.kinds)
 
     def _read(self, numbers: bytes) -> _Numbers:
         timestamp, kind, *rest = numbers.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from taskcast_core.contracts.log_reader import PAGE_BYTES, Page, SeriesPage
@@ -10,8 +11,19 @@ from taskcast_core.errors import EpochChanged, NotHot, NotRetained
 from taskcast_core.filters import View
 from taskcast_core.ids import event_id, parse_event_id
 from taskcast_core.series import folded
+from taskcast_core.stretch import Stretch
 from taskcast_core.wire import loads
-from taskcast_redis.codec import LogNames, Reply, kinds_of, pairs, part_of, segments_of, series_of, view_arguments
+from taskcast_redis.codec import (
+    LogNames,
+    Reply,
+    kinds_of,
+    pairs,
+    part_of,
+    segments_of,
+    series_of,
+    spread,
+    view_arguments,
+)
 from taskcast_redis.connection import Argument, RedisConnection
 from taskcast_redis.keys import given, pack, unpack
 from taskcast_redis.looks import LookQueue
@@ -43,11 +55,13 @@ class LogLooks:
         self, task_id: str, epoch: int | None, after: int, before: int | None, limit: int, *, reverse: bool
     ) -> Page:
         """See LogReader."""
-        _, now, last_index, segments, start, stop, kinds, entries, ids, holes = await self._ask(
+        _, now, last_index, segments, start, stop, kinds, *columns, holes = await self._ask(
             "read", task_id, epoch, after, given(before), limit, PAGE_BYTES, "1" if reverse else "0"
         )
         names = LogNames(task_id, segments_of(segments), kinds_of(kinds))
-        items: list[Entry | Hole] = [*names.entries(entries, pairs(ids))]
+        if not reverse and not holes and (plain := _stretch(names, *columns)):
+            return Page(now, plain, plain.columns.indexes[-1], last_index)
+        items: list[Entry | Hole] = [*_entries(names, *columns, step=-1 if reverse else 1)]
         if holes:
             items += [part_of(names.hole(raw), start, stop) for raw in holes]
             items.sort(key=_first_of, reverse=reverse)
@@ -103,6 +117,23 @@ class LogLooks:
             return index if there == wanted else None
         salt, first, last = facts
         return index if first <= position.timestamp <= last and position.salt == int(salt) else None
+
+
+def _stretch(
+    names: LogNames, places: Reply, numbers: Reply, series: Reply, texts: Sequence[bytes], ids: Reply
+) -> Stretch | None:
+    """The entries of a page, if they are consecutive and belong to no series."""
+    is_plain = len(places) == 2 and series[::2] == [b""] and not ids
+    return names.stretch(places[0], numbers, texts) if is_plain else None
+
+
+def _entries(
+    names: LogNames, places: Reply, numbers: Reply, series: Reply, texts: Sequence[bytes], ids: Reply, *, step: int
+) -> list[Entry]:
+    """The entries of a page."""
+    runs = zip(places[::2], places[1::2], strict=True)
+    indexes = [index for first, count in runs for index in range(first, first + step * count, step)]
+    return names.entries(indexes, spread(numbers), spread(series), texts, pairs(ids))
 
 
 def _first_of(item: Entry | Hole) -> int:
