@@ -1,6 +1,7 @@
 """`taskcast start`: what it prints, where it listens, how it ends."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -190,3 +191,24 @@ def test_help_loads_nothing_heavy() -> None:
     loaded = set(done.stdout.split())
     heavy = {"httpx", "uvicorn", "starlette", "jwt", "cryptography", "taskcast_core.config", "taskcast_core.engine"}
     assert not loaded & heavy
+
+
+def test_a_start_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys
+from taskcast_server.cli.loading import load
+from taskcast_server.serve import serve
+
+loaded = load(None, storage="memory")
+def started(_):
+    print(*sys.modules, sep="\\n")
+    os.kill(os.getpid(), signal.SIGTERM)
+serve(loaded.config, loaded.plugins, port=0, on_started=started)
+"""
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path, env=env)
+    loaded = set(done.stdout.split())
+    late = {"cattrs", "cryptography", "difflib", "httpx", "jwt", "prometheus_client", "redis", "sqlite3", "starlette"}
+    assert "taskcast_core.engine" in loaded
+    assert not loaded & (late | {"asyncpg", "sentry_sdk", "opentelemetry", "tomllib", "websockets", "yaml"})

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 import orjson
-from cattrs import Converter
-from cattrs.gen import make_dict_unstructure_fn, override
 
 from taskcast_core import models
 from taskcast_core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 T = TypeVar("T")
 
@@ -213,6 +215,8 @@ def _without_none(kind: Any) -> Any:
 
 
 def _unstructure_hook(cls: type[Any], converter: Converter) -> Callable[[Any], dict[str, Any]]:
+    from cattrs.gen import make_dict_unstructure_fn, override
+
     attrs.resolve_types(cls)
     always = _ALWAYS_PRESENT.get(cls, frozenset())
     overrides = {
@@ -234,7 +238,10 @@ def _as_is(value: Any) -> Any:
     return value
 
 
-def _make_converter() -> Converter:
+@cache
+def _converter() -> Converter:
+    from cattrs import Converter  # with the first model: neither an import nor the start of a server has one
+
     converter = Converter(detailed_validation=False)
     for kind, hook in ((str, _string), (bool, _boolean), (int, _integer), (float, _number)):
         converter.register_structure_hook(kind, hook)
@@ -256,9 +263,6 @@ def _make_converter() -> Converter:
     return converter
 
 
-_converter = _make_converter()
-
-
 def from_wire(value: Any, cls: type[T]) -> T:
     """Read a decoded JSON value into a model.
 
@@ -266,14 +270,14 @@ def from_wire(value: Any, cls: type[T]) -> T:
         InvalidInput: with every fault's path (wire names) and what was expected.
     """
     try:
-        return _converter.structure(value, cls)
+        return _converter().structure(value, cls)
     except ValueError as error:
         raise InvalidInput([("", str(error))]) from error
 
 
 def to_wire(model: Any) -> Any:
     """A model as a JSON value with wire names; unset fields are omitted."""
-    return _converter.unstructure(model)
+    return _converter().unstructure(model)
 
 
 def encode(model: Any) -> bytes:

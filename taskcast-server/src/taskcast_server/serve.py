@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from attrs import frozen
@@ -86,7 +87,7 @@ def uvicorn_config(app: TaskcastApp, limits: LimitOptions) -> uvicorn.Config:
         app,
         loop="uvloop" if _has_uvloop() else "asyncio",
         http=DirectProtocol,
-        ws="websockets-sansio",
+        ws=_websocket,  # type: ignore[arg-type]  # called like the class that uvicorn expects here
         lifespan="on",
         access_log=False,
         log_config=None,
@@ -170,6 +171,13 @@ def _url(host: str, port: int) -> str:
     """As people on this machine reach it."""
     name = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104 - compared, not bound
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def _websocket(*args: Any, **given: Any) -> asyncio.Protocol:
+    """The protocol of a connection that becomes a WebSocket; imported with the first one, few servers see any."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    return WebSocketsSansIOProtocol(*args, **given)
 
 
 def _has_uvloop() -> bool:

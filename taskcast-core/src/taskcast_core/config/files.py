@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -88,8 +87,10 @@ def _parse_text(path: Path, text: str) -> object:
         if path.suffix == ".json":
             return json.loads(text, object_pairs_hook=_unique) if text.strip() else None
         if path.suffix == ".toml":
+            import tomllib  # only who has a file pays for the import of what reads it
+
             return tomllib.loads(text)
-        from taskcast_core.config import strict_yaml  # only who has a YAML file pays for its import
+        from taskcast_core.config import strict_yaml
 
         return strict_yaml.loads(text)
     except json.JSONDecodeError as error:

@@ -106,6 +106,7 @@ class Config:
         self._scene = Scene(around, source=str(source) if source else None)
         origin = Origin(Rank.FILE, source.name if source else "", source.parent.resolve() if source else None)
         self._file = grow(data, origin, lambda text: interpolate(text, around.env))
+        self._plugins = plugins
         every = (*CORE_SECTIONS, *self._sections)
         if plugins is not None:
             every = (*every, *plugins.sections_for(self._allowed()))
@@ -134,6 +135,8 @@ class Config:
         """The same configuration, read again with the sections of these plugins; now unknown top-level keys
         are known.
         """
+        if plugins is self._plugins:
+            return self
         return Config(
             self._data,
             self.around,

@@ -14,6 +14,7 @@ A field ``max_connections`` is the key ``maxConnections`` in files. Plain ``attr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -21,9 +22,6 @@ import attrs
 from attrs import NOTHING, frozen
 
 _KEY = "taskcast.option"
-
-SECRET: Mapping[str, Any] = MappingProxyType({_KEY: {"secret": True}})
-"""Metadata that marks a plain attrs field as secret: ``attrs.field(repr=False, metadata=SECRET)``."""
 
 
 @frozen
@@ -48,6 +46,12 @@ class Traits:
     shorthand: bool = False
     expected: str | None = None
     help: str = ""
+
+
+SECRET: Mapping[str, Any] = MappingProxyType({_KEY: Traits(secret=True)})
+"""Metadata that marks a plain attrs field as secret: ``attrs.field(repr=False, metadata=SECRET)``."""
+
+_NO_TRAITS = Traits()
 
 
 class Expected(ValueError):
@@ -97,30 +101,31 @@ def option(
     """An attrs field with the traits of an option; see `Traits` and `Bounds` for the arguments."""
     if minimum is not None or maximum is not None:
         validator = Bounds(minimum, maximum)
-    names = (env,) if isinstance(env, str) else env
-    traits = {
-        "env": names,
-        "aliases": aliases,
-        "secret": secret,
-        "only_if": only_if,
-        "extras": extras,
-        "shorthand": shorthand,
-        "expected": validator.expected if isinstance(validator, Bounds) else None,
-        "help": help,
-    }
+    declared = Traits(
+        env=(env,) if isinstance(env, str) else env,
+        aliases=aliases,
+        secret=secret,
+        only_if=only_if,
+        extras=extras,
+        shorthand=shorthand,
+        expected=validator.expected if isinstance(validator, Bounds) else None,
+        help=help,
+    )
     return attrs.field(
         default=attrs.Factory(factory) if factory else default,
         validator=validator,
         repr=_masked if secret else True,
-        metadata={_KEY: traits},
+        metadata={_KEY: declared},
     )
 
 
 def traits(attribute: attrs.Attribute[Any]) -> Traits:
     """The traits that a field was declared with."""
-    return Traits(**attribute.metadata.get(_KEY, {}))
+    found: Traits = attribute.metadata.get(_KEY, _NO_TRAITS)
+    return found
 
 
+@cache
 def wire_name(name: str) -> str:
     """``heartbeat_interval_ms`` → ``heartbeatIntervalMs``."""
     head, *rest = name.strip("_").split("_")

@@ -13,7 +13,6 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import attrs
-from cattrs import Converter
 
 _INTEGER = re.compile(r"[+-]?\d+")
 _WORDS = {
@@ -44,7 +43,11 @@ def structure(value: object, kind: Any) -> Any:
         return _instance(value, kind)
     if get_origin(kind) is not None and get_origin(kind) is not Literal:
         return value if callable(value) else _refuse()
-    return _converter.structure(value, kind)
+    if get_origin(kind) is Literal:
+        return value if value in get_args(kind) else _refuse()
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
+    return _PLAIN[kind](value)
 
 
 def bare(kind: Any) -> tuple[Any, bool]:
@@ -83,31 +86,30 @@ _WORD_FOR = {
     int: "an integer", float: "a number", bool: "true or false", str: "text (in quotes)", Path: "a path",
     list: "a list", Any: "a value", object: "a value",
 }  # fmt: skip
-_PLAIN = frozenset({int, float, bool, str, Path, object})
 
 
-def _integer(value: object, _: object = None) -> int:
+def _integer(value: object) -> int:
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else _refuse()
 
 
-def _number(value: object, _: object = None) -> float:
+def _number(value: object) -> float:
     number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
     return number if math.isfinite(number) else _refuse()
 
 
-def _truth(value: object, _: object = None) -> bool:
+def _truth(value: object) -> bool:
     if isinstance(value, str):
         return _WORDS[low] if (low := value.strip().lower()) in _WORDS else _refuse()
     return value if isinstance(value, bool) else _refuse()
 
 
-def _text(value: object, _: object = None) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else _refuse()
 
 
-def _path(value: object, _: object = None) -> Path:
+def _path(value: object) -> Path:
     return Path(value).expanduser() if isinstance(value, str | Path) and str(value) else _refuse()
 
 
@@ -133,14 +135,11 @@ def _refuse() -> Any:
     raise ValueError("not of the expected type")
 
 
-_converter = Converter()
-_hooks: dict[Any, Callable[[Any, Any], Any]] = {
+_PLAIN: dict[Any, Callable[[object], Any]] = {
     int: _integer,
     float: _number,
     bool: _truth,
     str: _text,
     Path: _path,
-    object: lambda value, _: value,
+    object: lambda value: value,
 }
-for _kind, _hook in _hooks.items():
-    _converter.register_structure_hook(_kind, _hook)

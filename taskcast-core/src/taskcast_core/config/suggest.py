@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like ``name``, or None if none is near. Case and underscores do not
     count.
     """
+    from difflib import get_close_matches  # only who has made a mistake pays for its import
+
     by_form = {_form(each): each for each in known}
     found = get_close_matches(_form(name), by_form, n=1, cutoff=0.6)
     return by_form[found[0]] if found else None

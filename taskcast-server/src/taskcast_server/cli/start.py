@@ -70,10 +70,10 @@ def described(loaded: Loaded) -> dict[str, Any]:
 
 
 def _store(selected: Selected) -> dict[str, str]:
-    from taskcast_server.cli.targets import shown_url
-
     facts = {"provider": selected.name}
     if url := getattr(selected.options, "url", None):
+        from taskcast_server.cli.targets import shown_url
+
         facts["url"] = shown_url(str(url))
     if path := getattr(selected.options, "path", None):
         facts["path"] = str(Path(path).resolve())

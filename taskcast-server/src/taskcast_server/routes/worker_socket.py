@@ -16,8 +16,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from starlette.requests import HTTPConnection
-
 from taskcast_core import wire
 from taskcast_core.contracts.auth import Principal
 from taskcast_core.errors import (
@@ -76,6 +74,8 @@ async def serve_socket(services: Services, scope: Mapping[str, Any], receive: Re
 async def _admit(services: Services, scope: Mapping[str, Any]) -> tuple[Principal, WorkerLayer]:
     if path_of(scope) != PATH:
         raise RouteNotFound
+    from starlette.requests import HTTPConnection  # few servers have workers at a socket
+
     principal = await services.authenticator.authenticate(HTTPConnection(dict(scope)))
     if services.callers.rate is not None:
         services.callers.rate.take(principal.name)
