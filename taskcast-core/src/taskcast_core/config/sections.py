@@ -46,6 +46,8 @@ class SectionRegistry:
 
     def __init__(self) -> None:
         self._sections: list[Section] = []
+        core = Section("", CoreSettings)
+        self._taken = [(core, _paths(core))]
         self.distribution = CORE
 
     def add(self, name: str, cls: type[Any]) -> None:
@@ -61,12 +63,13 @@ class SectionRegistry:
             raise PluginError(f"{self.distribution}: the section {name or 'at the top level'} needs an attrs class")
         section = Section(name, cls, self.distribution)
         paths = _paths(section)
-        for other in (Section("", CoreSettings), *self._sections):
-            if other.cls is not cls and (clashing := sorted(paths & _paths(other))):
+        for other, taken in self._taken:
+            if other.cls is not cls and (clashing := sorted(paths & taken)):
                 raise PluginError(
                     f"{self.distribution} and {other.distribution} both read {clashing[0]} of the configuration"
                 )
         self._sections.append(section)
+        self._taken.append((section, paths))
 
     def add_root(self, cls: type[Any]) -> None:
         """Read every field of the attrs class ``cls`` as a top-level key. Raises as `add` does."""
