@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from attrs import define, field
 
+from taskcast_core.ahead import Ahead
 from taskcast_core.backlog import Backlog
 from taskcast_core.contracts.task_log import Segment, Stored
 from taskcast_core.entries import Entry, Hole
@@ -43,6 +44,7 @@ class Channel:
     measured: int = -1  # newest index whose way to the readers was timed
     backlog: Backlog | None = None
     wanted: int = NOTHING_WANTED  # lowest index that somebody wants the backlog to begin with
+    ahead: Ahead = field(factory=Ahead)
     readers: set[Waiter] = field(factory=set)
     waiting: set[Waiter] = field(factory=set)
     steps: dict[Hashable, Any] = field(factory=dict)
@@ -103,6 +105,7 @@ class Channel:
         self.segments, self.head, self.status = stored.segments, stored.last_index, stored.task.status
         self.ring.restart(stored.last_index + 1)
         self.backlog = None
+        self.ahead.drop()
         self.folds.clear()
         self.rumour = stored.last_index
 

@@ -102,6 +102,11 @@ class Hub:
     def meters(self, meters: Meters | None) -> None:
         self._wakeups.meters = meters
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether pages are worth asking for early: what processes share is in another one, and has to be fetched."""
+        return self._log.is_shared
+
     def now_ms(self) -> int:
         """The store's time."""
         return self._log.now_ms()

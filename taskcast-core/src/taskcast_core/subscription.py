@@ -8,6 +8,7 @@ view; the rest is read from the store, page by page.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Protocol, Self
 
 from attrs import evolve, frozen
 
+from taskcast_core.ahead import KEPT_S
 from taskcast_core.backoff import Backoff
 from taskcast_core.channel import Channel
 from taskcast_core.contracts.log_reader import LogReader, Page, SeriesPage
@@ -25,7 +27,7 @@ from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavail
 from taskcast_core.filters import View
 from taskcast_core.hub import Hub
 from taskcast_core.models import Event, SubscribeFilter, TaskStatus
-from taskcast_core.nearby import Nearby
+from taskcast_core.nearby import REACH, Nearby
 from taskcast_core.presentation import Presenter, present_live, snapshot_places
 from taskcast_core.sharing import fold, once, remembered
 from taskcast_core.stretch import Stretch
@@ -79,8 +81,9 @@ class Subscription:
     """
 
     __slots__ = (
-        "_channel", "_epoch", "_hub", "_is_closed", "_last", "_max_lag", "_pending_gap", "_place", "_reader", "_taker",
-        "_target", "_totals", "_waiter", "_whole_upto", "filter", "gap", "status", "task_id", "view",
+        "_channel", "_epoch", "_hub", "_is_closed", "_last", "_max_lag", "_paged_at", "_pending_gap", "_place",
+        "_reader", "_taker", "_target", "_totals", "_waiter", "_whole_upto", "filter", "gap", "status", "task_id",
+        "view",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +111,7 @@ class Subscription:
         self._last: Entry | None = None
         self._pending_gap: GapReason | None = None
         self._whole_upto = -1  # up to there, what cleanup has removed was never shown to this reader
+        self._paged_at = -math.inf  # when this reader came for a page of its own last
         self._target = -1  # the head when the reader came: up to there it may be as far behind as it likes
 
     # ── Life ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,6 +139,7 @@ class Subscription:
         self._is_closed = True
         self.wake()
         if self._channel is not None:
+            self._channel.ahead.drop(self)
             self._hub.leave(self._channel, self)
 
     async def __aenter__(self) -> Self:
@@ -414,13 +419,8 @@ class Subscription:
         if at_hand is not None:
             items, after = at_hand, channel.head
         else:
-            limit = FIRST_PAGE if self._last is None else PAGE
-            page: Page = await self._reader.read(
-                self.task_id, epoch=self._epoch, after=place.after, before=channel.head + 1, limit=limit
-            )
+            page = await self._page(channel, place)
             items, after = page.items, page.last
-            if not items:
-                raise NotRetained(self.task_id, place.after + 1)  # the head promised more
         is_whole = isinstance(items, Stretch) or not has_holes(items)
         holes = [] if is_whole else [item for item in items if isinstance(item, Hole)]
         presenter = Presenter(
@@ -446,6 +446,40 @@ class Subscription:
         last = items[-1] if items and isinstance(items[-1], Entry) else None
         lost = any(hole.lost_series for hole in holes)
         return _Step(Batch(deliveries, after, presenter.position), new, last, lost)
+
+    async def _page(self, channel: Channel, place: _Place) -> Page:
+        """What the store has behind a place; and the next page is asked for, where that pays and may be done."""
+        limit, page = FIRST_PAGE if self._last is None else PAGE, None
+        if not channel.ahead.is_empty and self._may_be_early(place, place.after):
+            page = await channel.ahead.take(self._epoch, place.after)
+        if page is None:
+            page = await self._read(channel, place.after, limit)
+        if not page.items:
+            raise NotRetained(self.task_id, place.after + 1)  # the head promised more
+        came, self._paged_at = self._paged_at, asyncio.get_running_loop().time()
+        if (
+            self._hub.reads_ahead
+            and channel.ahead.is_empty
+            and self._paged_at - came < KEPT_S
+            and len(page.items) >= limit  # who is given large entries is not given two pages of them
+            and channel.head - page.last > REACH  # what is nearer is read by `Nearby`
+            and (isinstance(page.items, Stretch) or not has_holes(page.items))
+            and self._may_be_early(place, page.last)
+        ):
+            channel.ahead.begin(self, self._epoch, page.last, self._read(channel, page.last, PAGE))
+        return page
+
+    def _may_be_early(self, place: _Place, after: int) -> bool:
+        """Whether nothing but the entries of the page behind an index is needed to show it: no series has to be folded.
+
+        See `taskcast_core.ahead`.
+        """
+        return not (self._totals or place.due or any(after < index <= after + PAGE for _, index in place.snapshots))
+
+    async def _read(self, channel: Channel, after: int, limit: int) -> Page:
+        return await self._reader.read(
+            self.task_id, epoch=self._epoch, after=after, before=channel.head + 1, limit=limit
+        )
 
     def _with_gap(self, channel: Channel, deliveries: Sequence[Delivery]) -> Batch:
         """The pending gap notice, then these deliveries."""
