@@ -7,7 +7,7 @@ from time import perf_counter
 
 from taskcast_core.contracts.broadcast import Bell, Broadcast
 from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, Record, Stored, TaskLog
-from taskcast_core.errors import Conflict, GuardFailed, NotHot, StaleAssignment, TaskNotFound
+from taskcast_core.errors import Conflict, GuardFailed, NotHot, StaleAssignment, TaskEnded, TaskNotFound
 from taskcast_core.hub import Hub
 from taskcast_core.instruments import NONE, Instruments
 from taskcast_core.meters import PENDING
@@ -62,7 +62,8 @@ class Commits:
         """Make one change.
 
         Raises:
-            TaskNotFound, GuardFailed, StaleAssignment, and what TaskLog.commit raises besides.
+            TaskNotFound, StaleAssignment, and what TaskLog.commit raises besides. TaskEnded: the guard asks for a
+            status. GuardFailed: it asks for a revision.
         """
         # No coroutine of its own where it would only hand on: every event comes through here.
         return self._commit(task_id, change) if self._tracer is None else self._commit_traced(task_id, change)
@@ -86,6 +87,8 @@ class Commits:
             except GuardFailed as failed:
                 if failed.reason == "assignment":
                     raise StaleAssignment(task_id, change.guard.assignment_id or "") from None
+                if failed.reason == "status":
+                    raise TaskEnded(task_id, failed.stored.task.status) from None
                 raise
             if not committed.replayed:
                 if (meters := self._meters) is not None:

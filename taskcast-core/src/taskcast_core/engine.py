@@ -20,7 +20,7 @@ from taskcast_core.contracts.hot_store import ShortTermStore
 from taskcast_core.contracts.listing import ListPage, ListQuery
 from taskcast_core.contracts.long_term import LongTermStore
 from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, LogCopy, LogLimits, Record
-from taskcast_core.errors import GuardFailed, InvalidInput, NoBlockedRequest, NotBlocked, TaskEnded, TaskNotFound
+from taskcast_core.errors import InvalidInput, NoBlockedRequest, NotBlocked, TaskNotFound
 from taskcast_core.filters import View
 from taskcast_core.followers import Handler
 from taskcast_core.global_stream import GlobalStream
@@ -292,9 +292,13 @@ class TaskEngine:
         key = None
         if idempotency_key is not None:
             key = self._key("publish", task_id, idempotency_key, drafts, PUBLISH_KEY_MS)
-        committed = await self._append(task_id, drafts, key, assignment_id)
-        if self.workers is not None and committed.stored.task.assignment_id is not None:
-            await self.workers.seen(committed.stored.task.assignment_id)
+        guard = _LIVE if assignment_id is None else Guard(states.LIVE, None, assignment_id)
+        committed = await self._commits.commit(task_id, Change(drafts, None, guard, key, self.settings.limits))
+        record = committed.stored.record
+        if record.lanes:
+            self._notify(committed)
+        if record.task.assignment_id is not None and self.workers is not None:
+            await self.workers.seen(record.task.assignment_id)
         return committed
 
     async def signal(
@@ -311,19 +315,9 @@ class TaskEngine:
         given = as_model(SignalInput, signal, fields)
         draft = signal_draft(given, self.now_ms())
         key = self._key("signal", task_id, given.id, given, SIGNAL_KEY_MS)
-        return (await self._append(task_id, (draft,), key)).entries[0].event()
-
-    async def _append(
-        self, task_id: str, drafts: tuple[EventDraft, ...], key: Key | None, assignment_id: str | None = None
-    ) -> Committed:
-        guard = _LIVE if assignment_id is None else Guard(states.LIVE, None, assignment_id)
-        change = Change(drafts, None, guard, key, self.settings.limits)
-        try:
-            committed = await self._commits.commit(task_id, change)
-        except GuardFailed as failed:
-            raise TaskEnded(task_id, failed.stored.task.status) from None
+        committed = await self._commits.commit(task_id, Change((draft,), None, _LIVE, key, self.settings.limits))
         self._notify(committed)
-        return committed
+        return committed.entries[0].event()
 
     def _notify(self, committed: Committed) -> None:
         if committed.stored.record.lanes:

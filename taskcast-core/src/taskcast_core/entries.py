@@ -61,15 +61,21 @@ class Entry:
     )  # fmt: skip
 
     def __init__(
-        self, origin: Origin, index: int, timestamp: int, draft: EventDraft, given_id: str | None = None
+        self,
+        origin: Origin,
+        index: int,
+        timestamp: int,
+        draft: EventDraft,
+        given_id: str | None = None,
+        text: bytes | None = None,
     ) -> None:
+        """``text``: the draft's, where it has been made."""
         self.origin, self.index, self.timestamp = origin, index, timestamp
         self.type, self.level = draft.type, draft.level
         self.series_id, self.series_mode = draft.series_id, draft.series_mode
         self._draft: EventDraft | None = draft
-        self._text: bytes | None = None
-        self.given_id = given_id
-        self._id = given_id
+        self._text = text
+        self.given_id = self._id = given_id
         self.run: int | None = None
         self.end: int | None = None
 
@@ -102,10 +108,7 @@ class Entry:
     @classmethod
     def parse(cls, origin: Origin, index: int, timestamp: int, text: bytes, given_id: str | None = None) -> Entry:
         """An entry from its text alone; dearer than ``stored``, since the text has to be decoded."""
-        draft = draft_of(wire.loads(text))
-        entry = cls(origin, index, timestamp, draft, given_id)
-        entry._text = text
-        return entry
+        return cls(origin, index, timestamp, draft_of(wire.loads(text)), given_id, text)
 
     @property
     def id(self) -> str:
@@ -130,7 +133,7 @@ class Entry:
     def text(self) -> bytes:
         """The draft as a JSON object: type, level, data, and the series fields that are set."""
         if self._text is None:
-            self._text = draft_text(cast(EventDraft, self._draft))
+            self._text = draft_text(self.draft)
         return self._text
 
     @property
@@ -152,14 +155,17 @@ class Entry:
         shown = EventDraft(draft.type, draft.level, data, draft.series_id, draft.series_mode, draft.series_acc_field)
         return Entry(self.origin, self.index, self.timestamp, shown, self.id)
 
-    def condense(self) -> None:
-        """Keep the text alone of what can be made from it again: for stores whose entries stay in memory."""
-        if self._text is not None:
-            self._draft = None
-        self._id = self.given_id
-
     def __repr__(self) -> str:
         return f"<Entry {self.origin.task_id}#{self.index} {self.type}>"
+
+
+def condense(entries: Iterable[Entry | None]) -> None:
+    """Keep the text alone of what can be made from it again: for stores whose entries stay in memory."""
+    for entry in entries:
+        if entry is not None:
+            if entry._text is not None:
+                entry._draft = None
+            entry._id = entry.given_id
 
 
 def texts_of(entries: Iterable[Entry]) -> list[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from attrs import define, evolve, frozen
 
 from taskcast_core.contracts.task_log import Change, Key, LogLimits, Record, Segment, Stored, TrimRule
-from taskcast_core.entries import Entry, Origin
+from taskcast_core.entries import Entry, Origin, draft_text
 from taskcast_core.errors import GuardFailed, IdempotencyConflict, LimitExceeded
 from taskcast_core.filters import matches_any_type
 from taskcast_core.models import EventDraft, Level
@@ -51,9 +51,11 @@ class LogState:
     def merge(self, outcome: Outcome) -> None:
         """Become the state after a commit."""
         self.stored = outcome.stored
-        self.series.update(outcome.series)
+        if outcome.series:
+            self.series.update(outcome.series)
+        kinds = self.kinds
         for kind, n in outcome.kinds.items():
-            self.kinds[kind] = self.kinds.get(kind, 0) + n
+            kinds[kind] = kinds.get(kind, 0) + n
         self.size += outcome.size
 
 
@@ -147,10 +149,12 @@ def _append(state: LogState, out: Outcome, drafts: tuple[EventDraft, ...], now: 
         index += 1
         if draft.series_id is not None and draft.series_mode in ("accumulate", "latest"):
             entry = _append_to_series(state, out, draft, index, now)
+            size += len(entry.text)
         else:
-            entry = Entry(origin, index, now, draft)
+            text = draft_text(draft)
+            entry = Entry(origin, index, now, draft, None, text)
+            size += len(text)
         entries.append(entry)
-        size += len(entry.text)
         kind = (draft.type, draft.level)
         kinds[kind] = kinds.get(kind, 0) + 1
     out.entries, out.size = tuple(entries), size

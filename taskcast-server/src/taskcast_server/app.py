@@ -25,7 +25,6 @@ from taskcast_server.auth.none import OpenAuthenticator
 from taskcast_server.auth.tickets import TicketOffice
 from taskcast_server.calls import Call
 from taskcast_server.dependencies import Check
-from taskcast_server.direct import direct_of
 from taskcast_server.errors import BrokenOff, ClientGone, HttpError, RouteNotFound, TooManyRequests
 from taskcast_server.failures import report_failure
 from taskcast_server.metrics import MetricsOptions, ServerMeters
@@ -107,9 +106,6 @@ class TaskcastApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http":
-            direct = direct_of(scope)
-            if direct is not None and not direct.is_right_behind(send):
-                scope = {**scope, "extensions": {}}
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -147,7 +143,7 @@ class TaskcastApp:
         """Do the request and send the reply; its status."""
         try:
             if call.route.scope is not None or call.route.asks_caller:
-                if call.needs_proof:
+                if call.needs_proof():
                     await call.authenticate()
                 if call.services.callers.rate is not None:
                     call.services.callers.rate.take(call.caller)

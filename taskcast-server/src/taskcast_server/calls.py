@@ -102,11 +102,10 @@ class Call:
         Raises:
             BodyTooLarge. ClientGone: the client left before it was complete.
         """
-        maximum = maximum or self.services.limits.max_body_bytes
-        if self.direct is not None and (whole := self.direct.whole_body()) is not None:
-            if len(whole) > maximum:
-                raise BodyTooLarge(maximum)
+        whole = self._whole_body(maximum)
+        if whole is not None:
             return whole
+        maximum = maximum or self.services.limits.max_body_bytes
         length = self.header(b"content-length")
         if length is not None and length.isdigit() and int(length) > maximum:
             raise BodyTooLarge(maximum, is_read=int(length) <= _DRAIN_BYTES)
@@ -120,6 +119,13 @@ class Call:
         if len(parts) > maximum:
             raise BodyTooLarge(maximum, is_read=not more or await self.drain())
         return bytes(parts)
+
+    def _whole_body(self, maximum: int | None) -> bytes | None:
+        """The body, where it is all there and need not be waited for. Raises BodyTooLarge."""
+        whole = None if self.direct is None else self.direct.whole_body()
+        if whole is not None and len(whole) > (maximum or self.services.limits.max_body_bytes):
+            raise BodyTooLarge(maximum or self.services.limits.max_body_bytes)
+        return whole
 
     async def drain(self) -> bool:
         """Read the rest of the body and forget it, within bounds; whether that was all of it.
@@ -149,7 +155,9 @@ class Call:
 
     async def json(self, maximum: int | None = None) -> Any:
         """The body as JSON. Raises MalformedBody, and as ``body`` does."""
-        text = await self.body(maximum)
+        text = self._whole_body(maximum)
+        if text is None:
+            text = await self.body(maximum)
         try:
             return wire.loads(text)
         except InvalidInput:
@@ -172,9 +180,8 @@ class Call:
     @property
     def caller(self) -> str:
         """Whom limits are kept for: the principal; where nobody is asked who they are, the address."""
-        return self.client_host if self.is_anybody else self.principal.name
+        return self.client_host if self.is_anybody() else self.principal.name
 
-    @property
     def needs_proof(self) -> bool:
         """Whether the caller has to say who it is."""
         return self.route.takes_ticket or not isinstance(self.services.authenticator, OpenAuthenticator)
@@ -233,14 +240,13 @@ class Call:
             raise Forbidden
         return task
 
-    @property
     def is_anybody(self) -> bool:
         """Whether callers are not told apart, so that no rules of tasks are about them."""
         return self.principal.name == OPEN_NAME
 
     async def check_rules(self) -> None:
         """``task``, where only its rules matter."""
-        if not self.is_anybody:
+        if not self.is_anybody():
             await self.task()
 
     def idempotency_key(self) -> str | None:
@@ -249,6 +255,8 @@ class Call:
         Raises:
             InvalidInput: it is too long.
         """
+        if b"idempotency-key" not in self._headers:
+            return None
         key = self.header(b"idempotency-key")
         if not key:
             return None
@@ -258,4 +266,5 @@ class Call:
 
     def assignment_id(self) -> str | None:
         """The ``X-Taskcast-Assignment`` header."""
-        return self.header(b"x-taskcast-assignment") or None
+        given = self._headers.get(b"x-taskcast-assignment")
+        return given.decode("latin-1") if given else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskcast_core import wire
-from taskcast_core.entries import Entry
+from taskcast_core.entries import Entry, texts_of
 
 _SNAPSHOT = b',"seriesSnapshot":true}'
 
@@ -39,8 +39,8 @@ def event_texts(entries: Sequence[Entry]) -> list[bytes]:
     shared = b',"taskId":%b,"timestamp":%d,' % (first.origin.task_json, first.timestamp)
     ids = first.origin.event_ids(first.timestamp, first.index, len(entries))
     return [
-        b'{"id":"%b","index":%d%b%b' % (each.encode(), index, shared, entry.text[1:])
-        for index, (each, entry) in enumerate(zip(ids, entries, strict=True), first.index)
+        b'{"id":"%b","index":%d%b%b' % (each.encode(), index, shared, text[1:])
+        for index, (each, text) in enumerate(zip(ids, texts_of(entries), strict=True), first.index)
     ]
 
 

@@ -26,8 +26,9 @@ class Connection(Protocol):
     """Whether the transport is past its high-water mark."""
     access_log: bool
     """Whether somebody wants to be told of each reply."""
+    tasks: set[asyncio.Task[None]]
+    """Those that do requests, of all connections."""
 
-    @property
     def standing_headers(self) -> bytes:
         """What every reply carries, as it is sent."""
         ...
@@ -54,25 +55,26 @@ class Exchange:
     The request's scope leads to it, so it does not keep the scope: a cycle would be left behind by every request.
 
     Attributes:
-        keep_alive: the connection may be used again behind this. is_whole: all of the request has come.
+        keep_alive: the connection may be used again behind this. expects_continue: the client waits to be asked for
+        the body. is_whole: all of the request has come.
         has_started: the reply has begun. is_answered: it is complete. is_left_open: it will be, by others than the
-        application. is_lost: the client has left.
+        application. is_lost: the client has left. task: that which does it; one of the connection's ``tasks``.
     """
 
     __slots__ = (
-        "_connection", "_expects_continue", "_head", "_is_chunked", "_is_head", "_is_old", "_is_read", "_left", "_news",
-        "_parts", "has_started", "is_answered", "is_left_open", "is_lost", "is_whole", "keep_alive",
+        "_connection", "_head", "_is_chunked", "_is_head", "_is_old", "_is_read", "_left", "_news", "_parts",
+        "expects_continue", "has_started", "is_answered", "is_left_open", "is_lost", "is_whole", "keep_alive",
+        "task",
     )  # fmt: skip
 
-    def __init__(
-        self, connection: Connection, method: str, version: str, *, keep_alive: bool, expects_continue: bool
-    ) -> None:
+    def __init__(self, connection: Connection, method: str = "", version: str = "1.1") -> None:
         self._connection = connection
         self._is_head, self._is_old = method == "HEAD", version != "1.1"
-        self.keep_alive, self._expects_continue = keep_alive, expects_continue and not self._is_old
+        self.keep_alive = self.expects_continue = False
         self.is_answered = self.is_left_open = self.is_lost = False
         self._parts: list[bytes] = []  # of the body, not yet read
         self.is_whole = self._is_read = False
+        self.task: asyncio.Task[None] | None = None
         self._news: asyncio.Event | None = None
         self.has_started = self._is_chunked = False
         self._head = b""  # until the first part of the body goes along
@@ -102,9 +104,9 @@ class Exchange:
 
     async def receive(self) -> Message:
         """See ASGI."""
-        if self._expects_continue and not self.is_gone:
+        if self.expects_continue and not self.is_gone:
             self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._expects_continue = False
+        self.expects_continue = False
         while not (self.is_lost or self.is_answered):
             if self._parts or (self.is_whole and not self._is_read):
                 body, self._parts = b"".join(self._parts), []
@@ -132,8 +134,14 @@ class Exchange:
             await app(scope, self.receive, self.send)
         except BaseException as error:  # noqa: BLE001 - a task of the server's own, and there is nobody else to tell
             _log.error("Exception in ASGI application\n", exc_info=error)
-        if self.is_answered or self.is_left_open or self.is_gone:
-            return
+        if not (self.is_answered or self.is_left_open or self.is_gone):
+            self._make_up()
+        if self.task is not None:  # without a callback of the task's, for which the loop would have to come again
+            self._connection.tasks.discard(self.task)
+            self.task = None
+
+    def _make_up(self) -> None:
+        """End what the application has left without an end."""
         if not self.has_started:
             _log.error("ASGI callable returned without starting response.")
             self.keep_alive = False
@@ -183,20 +191,20 @@ class Exchange:
 
     def _head_of(self, status: int, fields: bytes) -> bytes:
         self.has_started = True
-        if self._expects_continue:
-            self._expects_continue = False
+        if self.expects_continue:
+            self.expects_continue = False
             if not self.is_whole:
                 self.keep_alive = False  # whether the body still comes is up to the client
         connection = self._connection
         if connection.access_log:
             connection.began(status)
-        if b"connection: close\r\n" in fields:
+        if fields.find(b"connection: close\r\n") >= 0:  # `in` would try whether that is a number
             self.keep_alive = False
             last = b"\r\n"
         else:
             last = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         first = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        return b"%b%b%b%b" % (first, connection.standing_headers, fields, last)
+        return b"%b%b%b%b" % (first, connection.standing_headers(), fields, last)
 
     def _go_on(self, body: bytes, *, is_last: bool) -> None:
         head, self._head = self._head, b""

@@ -164,8 +164,7 @@ class DirectProtocol(HttpToolsProtocol):
                 self.flow.pause_reading()
                 return
         self._is_in_head = False
-        exchange = Exchange(self, "", "1.1", keep_alive=False, expects_continue=False)
-        if not exchange.reply(status, (_JSON,), dumps({"error": message, "code": code})):
+        if not Exchange(self).reply(status, (_JSON,), dumps({"error": message, "code": code})):
             self.transport.close()
 
     # ── What the parser finds ──────────────────────────────────────────────────────────────────────────────────────
@@ -194,7 +193,7 @@ class DirectProtocol(HttpToolsProtocol):
         """It is known what is asked for: the application may begin."""
         self._is_in_head = False
         parser, url = self.parser, self.url
-        version = parser.get_http_version()
+        version, method = parser.get_http_version(), parser.get_method().decode("ascii")
         scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -202,16 +201,16 @@ class DirectProtocol(HttpToolsProtocol):
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
-            "method": parser.get_method().decode("ascii"),
+            "method": method,
             "root_path": self.root_path,
             "headers": self.headers,
             "state": self.app_state.copy(),
         }
         self.scope = scope  # type: ignore[assignment]
-        if parser.should_upgrade() and scope["method"] != "CONNECT":
+        if parser.should_upgrade() and method != "CONNECT":
             self._is_upgrade = True
             return
-        if url[:1] == b"/" and b"#" not in url:
+        if url[:1] == b"/" and url.find(b"#") < 0:
             raw_path, _, query = url.partition(b"?")
         else:
             parsed = httptools.parse_url(url)
@@ -220,10 +219,9 @@ class DirectProtocol(HttpToolsProtocol):
         scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
         scope["raw_path"] = self.root_path.encode("ascii") + raw_path if self.root_path else raw_path
         scope["query_string"] = query
-        exchange = Exchange(
-            self, scope["method"], version,
-            keep_alive=version != "1.0" and parser.should_keep_alive(), expects_continue=self.expect_100_continue,
-        )  # fmt: skip
+        exchange = Exchange(self, method, version)
+        if version == "1.1":
+            exchange.keep_alive, exchange.expects_continue = parser.should_keep_alive(), self.expect_100_continue
         scope["extensions"] = {EXTENSION: exchange}
         before = self._exchange
         if before is None or before.is_answered:
@@ -244,9 +242,10 @@ class DirectProtocol(HttpToolsProtocol):
     def _start(self, exchange: Exchange, app: Any, scope: dict[str, Any]) -> None:
         self._exchange, self._asked = exchange, scope
         self._idle_since = None
-        task = self.loop.create_task(exchange.run(app, scope), context=self._context.copy())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        # With a name, because one would be made up for it.
+        context = self._context.copy()
+        exchange.task = self.loop.create_task(exchange.run(app, scope), name="request", context=context)
+        self.tasks.add(exchange.task)
 
     def on_body(self, body: bytes) -> None:
         """A part of the request's body."""
@@ -264,7 +263,6 @@ class DirectProtocol(HttpToolsProtocol):
 
     # ── What an exchange asks for ──────────────────────────────────────────────────────────────────────────────────
 
-    @property
     def standing_headers(self) -> bytes:
         """See Connection."""
         given = self.server_state.default_headers

@@ -59,6 +59,8 @@ def read_event(value: Any, at: int | None, limits: LimitOptions) -> EventDraft:
         and not is_deeper(data, limits.max_json_depth)
     ):
         type_ = intern(type_)  # logs hold many events of few types: one text for all of them
+        if len(value) == 3 and data is not None:
+            return EventDraft(type_, known_level, data)  # there is room for nothing else
         series_id, mode, acc_field = get("seriesId"), get("seriesMode"), get("seriesAccField")
         if series_id is None and mode is None and acc_field is None:
             return EventDraft(type_, known_level, data)

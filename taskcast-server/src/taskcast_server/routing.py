@@ -181,7 +181,9 @@ def path_of(scope: Mapping[str, Any]) -> str:
     """The path below the place where the app is mounted, still percent-encoded, so that ids may hold slashes."""
     raw: bytes | None = scope.get("raw_path")
     path: str = scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
-    root: str = scope.get("root_path", "").rstrip("/")
+    if not scope.get("root_path"):
+        return path
+    root: str = scope["root_path"].rstrip("/")
     if not root or not (scope["path"] == root or scope["path"].startswith(root + "/")):
         return path
     kept = segments_of(path)[root.count("/") :]

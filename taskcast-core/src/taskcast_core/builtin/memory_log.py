@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from taskcast_core import machine
 from taskcast_core.builtin.rope import Rope
 from taskcast_core.contracts.log_reader import PAGE_BYTES, Page, SeriesPage
 from taskcast_core.contracts.task_log import Change, Committed, Key, LogCopy, SeriesCopy, Stored, TrimRule
-from taskcast_core.entries import Entry, Hole, Origin, texts_of
+from taskcast_core.entries import Entry, Hole, Origin, condense, texts_of
 from taskcast_core.errors import NotRetained, ReplyExpired
 from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
@@ -30,9 +29,9 @@ class MemoryLog:
         self._first = state.stored.first_index
         self._entries: list[Entry | None] = []
         self._condensed = 0  # so many of them have been made small
-        self._times = array("q")
+        self._times: list[int] = []
         self._holes: list[Hole] = []  # ascending and never adjacent
-        self._kinds: dict[machine.Kind, array[int]] = {}
+        self._kinds: dict[machine.Kind, list[int]] = {}
         self._base_counts: dict[machine.Kind, int] = {}
         self._texts: dict[str, dict[int, Rope]] = {}  # per series and run
         self._given_ids: dict[str, int] = {}
@@ -80,9 +79,7 @@ class MemoryLog:
 
     def _condense(self) -> None:
         """Make entries small once their own commit has been told of."""
-        for entry in self._entries[self._condensed :]:
-            if entry is not None:
-                entry.condense()
+        condense(self._entries[self._condensed :])
         self._condensed = len(self._entries)
 
     def _between(self, first: int, count: int) -> Sequence[Entry | None]:
@@ -90,14 +87,15 @@ class MemoryLog:
         return self._entries[start : start + count] if start >= 0 else ()
 
     def _extend(self, entries: Sequence[Entry], parts: Sequence[TextPart]) -> None:
+        self._entries += entries
+        kinds = self._kinds
         for entry in entries:
-            self._entries.append(entry)
-            self._times.append(entry.timestamp)
+            self._times.append(entry.timestamp)  # the entry's own objects, so that this takes eight bytes
             kind = (entry.type, entry.level)
-            indexes = self._kinds.get(kind)
-            if indexes is None:
-                indexes = self._kinds[kind] = array("q")
-            indexes.append(entry.index)
+            if kind in kinds:
+                kinds[kind].append(entry.index)
+            else:
+                kinds[kind] = [entry.index]
             if entry.given_id is not None:
                 self._given_ids[entry.given_id] = entry.index
         for part in parts:
@@ -270,7 +268,7 @@ class MemoryLog:
         start = hole.first
         for kind, n in hole.counts.items():  # in what order they stood is not known
             self.state.kinds[kind] = self.state.kinds.get(kind, 0) + n
-            self._kinds.setdefault(kind, array("q")).extend(range(start, start + n))
+            self._kinds.setdefault(kind, []).extend(range(start, start + n))
             start += n
         self._entries.extend([None] * length)
         self._times.extend([hole.first_timestamp] * (length - 1) + [hole.last_timestamp])

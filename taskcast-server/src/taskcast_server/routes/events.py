@@ -25,7 +25,7 @@ async def publish(call: Call) -> Reply:
         return await publish_lines(call)
     body = await call.json()
     drafts = read_events(body, call.services.limits)
-    if not call.is_anybody:
+    if not call.is_anybody():
         await call.check_rules()
     assignment_id = call.assignment_id()
     committed = await call.services.engine.append(
