@@ -21,8 +21,9 @@ from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import NotHot, StoreUnavailable
 from taskcast_core.hub import HubSettings
 from taskcast_core.models import SubscribeFilter
+from taskcast_core.pages import FIRST_PAGE, PAGE
 from taskcast_core.settings import EngineSettings
-from taskcast_core.subscription import FIRST_PAGE, PAGE, Subscription
+from taskcast_core.subscription import Subscription
 from tests.core.oracle import Frame, frame_of
 from tests.core.wrapping import WrappedStore
 from tests.fixtures.eventually import eventually
@@ -63,7 +64,7 @@ def store() -> SharedStore:
 @asynccontextmanager
 async def opened(store: WrappedStore) -> AsyncIterator[TaskEngine]:
     settings = EngineSettings(background=False, hub=HubSettings(check_interval_s=60))
-    async with TaskEngine(broadcast=SharedBroadcast(), short_term_store=store, settings=settings) as engine:  # type: ignore[arg-type]
+    async with TaskEngine(broadcast=SharedBroadcast(), short_term_store=store, settings=settings) as engine:
         yield engine
 
 

@@ -10,46 +10,28 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from taskcast_core.ahead import KEPT_S
 from taskcast_core.backoff import Backoff
 from taskcast_core.channel import Channel
-from taskcast_core.contracts.log_reader import LogReader, Page, SeriesPage
-from taskcast_core.cursors import GapReason, resolve
+from taskcast_core.contracts.log_reader import LogReader, Page
+from taskcast_core.cursors import GapReason
 from taskcast_core.deliveries import Batch, Delivery, gap
 from taskcast_core.entries import Entry, Hole, Origin, has_holes
 from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavailable
 from taskcast_core.filters import View
 from taskcast_core.hub import Hub
 from taskcast_core.models import Event, SubscribeFilter, TaskStatus
-from taskcast_core.nearby import REACH, Nearby
-from taskcast_core.presentation import Presenter, present_live, snapshot_places
-from taskcast_core.sharing import fold, once, remembered
+from taskcast_core.nearby import Nearby
+from taskcast_core.pages import Pages
+from taskcast_core.places import Outset, Outsets, Place
+from taskcast_core.presentation import Presenter, present_live
+from taskcast_core.sharing import fold, once
 from taskcast_core.stretch import Stretch
-
-PAGE, FIRST_PAGE = 500, 100
-"""Items per page of a replay, and of the first one, so that a reader soon sees something; pages are bounded by their
-bytes, too."""
-
-
-@frozen
-class _Place:
-    """All that the next batch of a reader of one view depends on; readers at one place share it.
-
-    Attributes:
-        snapshots: while ``after`` is below ``collapsed_upto``, series are shown at these places only.
-    """
-
-    after: int = -1
-    position: int = 0
-    due: frozenset[str] = frozenset()
-    snapshots: frozenset[tuple[str, int]] = frozenset()
-    collapsed_upto: int = -1
 
 
 @frozen
@@ -57,7 +39,7 @@ class _Step:
     """A batch and where it leads. ``last``: the entry at the new place, if it is known."""
 
     batch: Batch
-    place: _Place
+    place: Place
     last: Entry | None
     has_lost_series: bool = False
 
@@ -107,7 +89,7 @@ class Subscription:
         self._waiter: asyncio.Future[None] | None = None
         self._is_closed = False
         self._epoch = 0
-        self._place = _Place()
+        self._place = Place()
         self._last: Entry | None = None
         self._pending_gap: GapReason | None = None
         self._whole_upto = -1  # up to there, what cleanup has removed was never shown to this reader
@@ -126,10 +108,12 @@ class Subscription:
             channel = self._channel = await self._hub.join(self.task_id, self)
             self._epoch, self._target = channel.epoch, channel.head
             try:
-                await self._begin(channel)
+                outset = await self._outsets(channel).first(self.filter)
             except BaseException:
                 self.close()
                 raise
+            self._set_out(outset)
+            self.gap = self._pending_gap = outset.gap
             if self._hub.meters is not None:
                 self._hub.meters.replayed.add(self._target - self._place.after)
         return self
@@ -273,7 +257,7 @@ class Subscription:
         self._place, self._last = step.place, step.last
         return step.batch
 
-    def _live_step(self, channel: Channel, place: _Place) -> object:
+    def _live_step(self, channel: Channel, place: Place) -> object:
         """The step from a place to the channel's head; None if that is not at hand, or not entries alone."""
         key = (self.view, place.after, place.position)
         step = channel.steps.get(key)
@@ -282,13 +266,13 @@ class Subscription:
             if entries is None:
                 return None
             deliveries = present_live(self.view, entries, place.position)
-            new = _Place(channel.head, place.position + len(deliveries))
+            new = Place(channel.head, place.position + len(deliveries))
             step = _Step(Batch(deliveries, new.after, new.position), new, entries[-1])
             channel.remember(key, step)
         channel.share(place, step)
         return step
 
-    def _is_live(self, channel: Channel, place: _Place) -> bool:
+    def _is_live(self, channel: Channel, place: Place) -> bool:
         """Whether nothing but what is published from now on matters to this reader."""
         return (
             not self._totals
@@ -321,61 +305,15 @@ class Subscription:
             return None
         return Batch((), self._place.after, self._place.position)
 
-    async def _begin(self, channel: Channel) -> None:
-        """Find the first place: of the cursor, or the start of a collapsed replay."""
-        since = self.filter.since
-        places = Nearby(channel, self._reader)
-        start = await resolve(places, self.task_id, since, self.view, epoch=self._epoch)
-        if not start.is_resumed:
-            self.gap = self._pending_gap = start.gap
-            await self._collapse(channel, _Place())
-            if start.gap is None and self.filter.limit is not None:
-                await self._skip_to_last(self.filter.limit)
-            return
-        self._place = _Place(start.after, start.position)
-        if self._totals:
-            await self._collapse(channel, self._place)
-        elif self.filter.resume == "snapshot":
-            page = await self._series(channel)
-            if due := frozenset(name for name, state in page.states.items() if state.last_by_kind):
-                self._place = evolve(self._place, due=due)
+    def _outsets(self, channel: Channel) -> Outsets:
+        return Outsets(channel, self._reader, self.view, self._epoch)
 
-    async def _collapse(self, channel: Channel, place: _Place) -> None:
-        """From here to the log's present end, show each accumulate series once, as a snapshot."""
-        page = await self._series(channel)
-        self._whole_upto = page.log_last if place.after < 0 else -1
-        if not page.states:
-            self._place = place
-            return
-        snapshots = frozenset(snapshot_places(page, self.view).items())
-        self._place = _Place(place.after, place.position, place.due, snapshots, page.log_last)
+    def _set_out(self, outset: Outset) -> None:
+        self._place, self._whole_upto = outset.place, outset.whole_upto
 
-    async def _series(self, channel: Channel) -> SeriesPage:
-        key = ("series", channel.head, self._epoch)
-        return await remembered(channel, key, partial(self._reader.series, self.task_id, epoch=self._epoch))
-
-    async def _skip_to_last(self, limit: int) -> None:
-        """Move the place so that exactly the last ``limit`` frames of the replay are left."""
-        before, left = self._whole_upto + 1, limit
-        snapshots = dict(self._place.snapshots)
-        while left > 0 and before > 0:
-            page = await self._reader.read(self.task_id, epoch=self._epoch, before=before, limit=PAGE, reverse=True)
-            for item in reversed(page.items):
-                if isinstance(item, Entry) and self._is_frame(item, snapshots):
-                    left -= 1
-                    before = item.index
-                    if left == 0:
-                        break
-            else:
-                before = page.last if page.items else 0
-        position = await self._reader.count(self.task_id, self.view, before, epoch=self._epoch)
-        self._place = evolve(self._place, after=before - 1, position=position)
-
-    def _is_frame(self, entry: Entry, snapshots: dict[str, int]) -> bool:
-        if not self.view.matches(entry.type, entry.level):
-            return False
-        is_part = entry.series_mode == "accumulate" and entry.series_id is not None
-        return not is_part or snapshots.get(entry.series_id or "") == entry.index
+    async def _start_over(self, channel: Channel) -> None:
+        """Read the log from its beginning, collapsed."""
+        self._set_out(await self._outsets(channel).collapsed(Place()))
 
     async def _cross_epoch(self, channel: Channel) -> None:
         """The log was cut or replaced: go on if what we have seen is still there, else say so and start over."""
@@ -391,7 +329,7 @@ class Subscription:
             if has_begun:
                 self.gap = self._pending_gap = "epoch"
             self._last = None
-            await self._collapse(channel, _Place())
+            await self._start_over(channel)
 
     # ── Steps ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -407,14 +345,14 @@ class Subscription:
         if step.has_lost_series and self._pending_gap is None and self._place.after >= self._whole_upto:
             self.gap = self._pending_gap = "removed"
             channel.forget_steps()  # the state of the series among them
-            await self._collapse(channel, _Place())
+            await self._start_over(channel)
             return Batch((), -1, 0)
         self._place, self._last = step.place, step.last
         if self._pending_gap is not None and step.batch.deliveries:
             return self._with_gap(channel, step.batch.deliveries)
         return step.batch
 
-    async def _make_step(self, channel: Channel, place: _Place) -> _Step:
+    async def _make_step(self, channel: Channel, place: Place) -> _Step:
         at_hand = channel.since(place.after) if place.after >= place.collapsed_upto else None
         if at_hand is not None:
             items, after = at_hand, channel.head
@@ -433,10 +371,10 @@ class Subscription:
             collapsed_upto=place.collapsed_upto,
         )
         if any(hole.cut_series for hole in holes):
-            presenter.all_series = frozenset((await self._series(channel)).states)
+            presenter.all_series = frozenset((await self._outsets(channel).series()).states)
         deliveries = await presenter.present(items)
         is_collapsed = after < place.collapsed_upto
-        new = _Place(
+        new = Place(
             after,
             presenter.position,
             presenter.due,
@@ -447,38 +385,12 @@ class Subscription:
         lost = any(hole.lost_series for hole in holes)
         return _Step(Batch(deliveries, after, presenter.position), new, last, lost)
 
-    async def _page(self, channel: Channel, place: _Place) -> Page:
-        """What the store has behind a place; and the next page is asked for, where that pays and may be done."""
-        limit, page = FIRST_PAGE if self._last is None else PAGE, None
-        if not channel.ahead.is_empty and self._may_be_early(place, place.after):
-            page = await channel.ahead.take(self._epoch, place.after)
-        if page is None:
-            page = await self._read(channel, place.after, limit)
-        if not page.items:
-            raise NotRetained(self.task_id, place.after + 1)  # the head promised more
-        came, self._paged_at = self._paged_at, asyncio.get_running_loop().time()
-        if (
-            self._hub.reads_ahead
-            and channel.ahead.is_empty
-            and self._paged_at - came < KEPT_S
-            and len(page.items) >= limit  # who is given large entries is not given two pages of them
-            and channel.head - page.last > REACH  # what is nearer is read by `Nearby`
-            and (isinstance(page.items, Stretch) or not has_holes(page.items))
-            and self._may_be_early(place, page.last)
-        ):
-            channel.ahead.begin(self, self._epoch, page.last, self._read(channel, page.last, PAGE))
-        return page
-
-    def _may_be_early(self, place: _Place, after: int) -> bool:
-        """Whether nothing but the entries of the page behind an index is needed to show it: no series has to be folded.
-
-        See `taskcast_core.ahead`.
-        """
-        return not (self._totals or place.due or any(after < index <= after + PAGE for _, index in place.snapshots))
-
-    async def _read(self, channel: Channel, after: int, limit: int) -> Page:
-        return await self._reader.read(
-            self.task_id, epoch=self._epoch, after=after, before=channel.head + 1, limit=limit
+    async def _page(self, channel: Channel, place: Place) -> Page:
+        now, before = asyncio.get_running_loop().time(), self._paged_at
+        self._paged_at = now
+        pages = Pages(channel, self._reader, self._epoch, self, folds=self._totals)
+        return await pages.behind(
+            place, is_first=self._last is None, is_quick=self._hub.reads_ahead and now - before < KEPT_S
         )
 
     def _with_gap(self, channel: Channel, deliveries: Sequence[Delivery]) -> Batch:
