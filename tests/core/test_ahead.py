@@ -235,6 +235,28 @@ async def test_a_page_with_holes_is_read_when_it_is_wanted(store: SharedStore) -
         assert [frame.position for frame in frames] == [frame.index for frame in frames]
 
 
+async def test_a_page_in_which_a_series_is_folded_is_read_when_it_is_wanted(store: SharedStore) -> None:
+    async with opened(store) as engine:
+        task_id = (await engine.create_task()).id
+        await engine.transition_task(task_id, "running")
+        delta = {"type": "y", "level": "info", "data": {"delta": "text"}, "seriesId": "s", "seriesMode": "accumulate"}
+        plain = [{"type": "x", "level": "info", "data": n} for n in range(800)]
+        for some in (plain, [delta] * 2, *[plain] * 3):
+            await engine.publish_events(task_id, some)
+        await engine.transition_task(task_id, "completed")
+        reader = await engine.subscribe(task_id).open()
+        channel = reader._channel
+        assert channel is not None
+        pages = [await reader.next_batch() for _ in range(2)]
+        assert channel.ahead.is_empty  # the snapshot is to come
+        pages.append(await reader.next_batch())
+        assert not channel.ahead.is_empty
+        frames = [frame_of(each) for page in pages if page is not None for each in page.deliveries]
+        frames += await rest_of(reader)
+        assert [frame.index for frame in frames] == [n for n in range(3_204) if n != 801]
+        assert [(frame.index, frame.data) for frame in frames if frame.is_snapshot] == [(802, {"delta": "texttext"})]
+
+
 @pytest.mark.parametrize("failure", [StoreUnavailable("test", "timeout"), NotHot("task")])
 async def test_what_fails_ahead_is_read_again(store: SharedStore, failure: Exception) -> None:
     async with opened(store) as engine:
