@@ -142,7 +142,7 @@ def _check_guard(change: Change, stored: Stored) -> None:
 
 
 def _append(state: LogState, out: Outcome, drafts: tuple[EventDraft, ...], now: int) -> None:
-    origin, index, kinds = state.origin, state.stored.last_index, out.kinds
+    origin, index = state.origin, state.stored.last_index
     entries = []
     size = 0
     for draft in drafts:
@@ -155,9 +155,21 @@ def _append(state: LogState, out: Outcome, drafts: tuple[EventDraft, ...], now: 
             entry = Entry(origin, index, now, draft, None, text)
             size += len(text)
         entries.append(entry)
-        kind = (draft.type, draft.level)
-        kinds[kind] = kinds.get(kind, 0) + 1
     out.entries, out.size = tuple(entries), size
+    out.kinds = _count_kinds(drafts)
+
+
+def _count_kinds(drafts: tuple[EventDraft, ...]) -> dict[Kind, int]:
+    """How many there are of each kind. Events of one commit are mostly of one, so that runs are what is counted."""
+    kinds: dict[Kind, int] = {}
+    type_, level, n = drafts[0].type, drafts[0].level, 0
+    for draft in drafts:
+        if draft.type is not type_ or draft.level is not level:
+            kinds[type_, level] = kinds.get((type_, level), 0) + n
+            type_, level, n = draft.type, draft.level, 0
+        n += 1
+    kinds[type_, level] = kinds.get((type_, level), 0) + n
+    return kinds
 
 
 def _append_to_series(state: LogState, out: Outcome, draft: EventDraft, index: int, now: int) -> Entry:

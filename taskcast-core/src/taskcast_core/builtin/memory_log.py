@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 from attrs import evolve
@@ -20,6 +21,8 @@ from taskcast_core.ids import parse_event_id
 from taskcast_core.series import TextPart, folded
 from taskcast_core.stretch import Columns, Stretch
 
+_index_of, _timestamp_of = attrgetter("index"), attrgetter("timestamp")
+
 
 class MemoryLog:
     """A task's record and log. Synchronous, so every method is one atomic step of the event loop."""
@@ -31,7 +34,7 @@ class MemoryLog:
         self._condensed = 0  # so many of them have been made small
         self._times: list[int] = []
         self._holes: list[Hole] = []  # ascending and never adjacent
-        self._kinds: dict[machine.Kind, list[int]] = {}
+        self._kinds: defaultdict[machine.Kind, list[int]] = defaultdict(list)
         self._base_counts: dict[machine.Kind, int] = {}
         self._texts: dict[str, dict[int, Rope]] = {}  # per series and run
         self._given_ids: dict[str, int] = {}
@@ -49,7 +52,8 @@ class MemoryLog:
         outcome = machine.apply(self.state, change, now)
         self._condense()
         self.state.merge(outcome)
-        self._extend(outcome.entries, outcome.parts)
+        self._extend(outcome.entries, outcome.kinds)
+        self._write_on(outcome.parts)
         for index in outcome.replaced:
             self._remove(index)
         if outcome.key is not None:
@@ -86,18 +90,26 @@ class MemoryLog:
         start = first - self._first
         return self._entries[start : start + count] if start >= 0 else ()
 
-    def _extend(self, entries: Sequence[Entry], parts: Sequence[TextPart]) -> None:
+    def _extend(self, entries: Sequence[Entry], kinds: Collection[machine.Kind]) -> None:
+        """Put entries of these kinds behind the others."""
         self._entries += entries
-        kinds = self._kinds
+        # Numbers are the entries' own objects, so that each takes eight bytes.
+        if len(kinds) == 1 < len(entries):
+            self._times += map(_timestamp_of, entries)
+            self._kinds[next(iter(kinds))] += map(_index_of, entries)
+            return
         for entry in entries:
-            self._times.append(entry.timestamp)  # the entry's own objects, so that this takes eight bytes
-            kind = (entry.type, entry.level)
-            if kind in kinds:
-                kinds[kind].append(entry.index)
-            else:
-                kinds[kind] = [entry.index]
-            if entry.given_id is not None:
-                self._given_ids[entry.given_id] = entry.index
+            self._times.append(entry.timestamp)
+            self._kinds[entry.type, entry.level].append(entry.index)
+
+    def _adopt(self, entry: Entry) -> None:
+        """Put an entry that was committed elsewhere behind the others; it may have brought an id along."""
+        self._extend((entry,), ((entry.type, entry.level),))
+        if entry.given_id is not None:
+            self._given_ids[entry.given_id] = entry.index
+
+    def _write_on(self, parts: Sequence[TextPart]) -> None:
+        """Continue the texts of series."""
         for part in parts:
             runs = self._texts.setdefault(part.series_id, {})
             rope = runs.get(part.run)
@@ -179,7 +191,8 @@ class MemoryLog:
         renewed = self.replaced(evolve(self.copy(upto=floor), segments=segments))
         # A copy does not tell where in a hole each entry stood.
         renewed._times = self._times[: max(floor + 1 - self._first, 0)]
-        renewed._kinds = {kind: indexes[: bisect_right(indexes, floor)] for kind, indexes in self._kinds.items()}
+        for kind, indexes in self._kinds.items():
+            renewed._kinds[kind] = indexes[: bisect_right(indexes, floor)]
         self.__dict__.update(renewed.__dict__)
 
     def replaced(self, copy: LogCopy) -> MemoryLog:
@@ -242,8 +255,8 @@ class MemoryLog:
             if isinstance(item, Hole):
                 log._adopt_hole(item)
             else:
-                log._extend((item,), ())
                 kind = (item.type, item.level)
+                log._adopt(item)
                 log.state.kinds[kind] = log.state.kinds.get(kind, 0) + 1
                 log.state.size += len(item.text)
         return log
@@ -255,7 +268,8 @@ class MemoryLog:
             return
         outcome = machine.absorbed(self.state, item)
         self.state.merge(outcome)
-        self._extend(outcome.entries, outcome.parts)
+        self._adopt(item)
+        self._write_on(outcome.parts)
         for index in outcome.replaced:
             self._remove(index)
 
@@ -268,7 +282,7 @@ class MemoryLog:
         start = hole.first
         for kind, n in hole.counts.items():  # in what order they stood is not known
             self.state.kinds[kind] = self.state.kinds.get(kind, 0) + n
-            self._kinds.setdefault(kind, []).extend(range(start, start + n))
+            self._kinds[kind] += range(start, start + n)
             start += n
         self._entries.extend([None] * length)
         self._times.extend([hole.first_timestamp] * (length - 1) + [hole.last_timestamp])
