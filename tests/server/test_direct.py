@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.middleware.cors import CORSMiddleware
 
 from taskcast_core import TaskEngine
 from taskcast_core.deliveries import Batch
@@ -182,6 +183,61 @@ async def test_other_origins_get_their_headers(engine: TaskEngine) -> None:
         reply = await http.post("/tasks/t/events", json={"type": "x", "level": "info"})
         assert reply.headers["access-control-allow-origin"] == "https://a.example"
         assert (await http.head("/health")).content == b""
+
+
+async def test_pages_of_other_origins_are_streamed_to_directly(engine: TaskEngine, pushed: list[bytes]) -> None:
+    app = create_taskcast_app(engine=engine, cors=CorsOptions(origins=("https://a.example",)))
+    headers = {"origin": "https://a.example"}
+    async with (
+        serving(app) as url,
+        client(url, headers=headers) as http,
+        http.stream("GET", "/tasks/t/events", params={"types": "x"}) as reply,
+    ):
+        assert reply.headers.get_list("access-control-allow-origin") == ["https://a.example"]
+        await eventually(lambda: engine.hub.subscribers("t") == 1)
+        await engine.publish_event("t", type="x", data="told")
+        async with asyncio.timeout(20):
+            async for line in reply.aiter_lines():
+                if '"told"' in line:
+                    break
+    assert pushed
+
+
+@pytest.mark.parametrize("http", [DirectProtocol, "httptools"])
+@pytest.mark.parametrize("credentials", [True, False])
+@pytest.mark.parametrize("origins", [("https://a.example", "https://b.example"), ("*",)])
+async def test_origins_are_told_what_starlette_tells_them(
+    engine: TaskEngine, origins: tuple[str, ...], credentials: bool, http: Any
+) -> None:
+    options = CorsOptions(origins=origins, credentials=credentials)
+    app = create_taskcast_app(engine=engine, cors=options)
+    plain = CORSMiddleware(
+        create_taskcast_app(engine=engine),
+        allow_origins=options.origins,
+        allow_methods=options.methods,
+        allow_headers=options.headers,
+        allow_credentials=options.credentials,
+        expose_headers=("Taskcast-Gap", "Retry-After", "X-Request-Id"),
+        max_age=options.max_age_seconds,
+    )
+    given = {"x-request-id": "r"}
+    asked = {"access-control-request-method": "PATCH", "access-control-request-headers": "authorization"}
+    requests = [
+        (method, path, {**given, **origin, **more})
+        for origin in ({}, *({"origin": f"https://{name}.example"} for name in "abz"))
+        for method, path in (("GET", "/tasks/t"), ("GET", "/tasks/none"), ("GET", "/nowhere"), ("OPTIONS", "/tasks/t"))
+        for more in ({}, {"cookie": "a=b"}, asked)
+    ]
+
+    async def answers(app: Any) -> list[tuple[int, list[tuple[str, str]]]]:
+        async with serving(app, http=http) as url, client(url) as caller:
+            replies = [await caller.request(method, path, headers=headers) for method, path, headers in requests]
+            return [
+                (reply.status_code, sorted(each for each in reply.headers.multi_items() if each[0] != "date"))
+                for reply in replies
+            ]
+
+    assert await answers(app) == await answers(plain)
 
 
 async def _open(url: str, request: bytes, window: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

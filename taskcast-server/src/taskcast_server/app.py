@@ -26,6 +26,7 @@ from taskcast_server.auth.tickets import TicketOffice
 from taskcast_server.calls import Call
 from taskcast_server.dependencies import Check
 from taskcast_server.errors import BrokenOff, ClientGone, HttpError, RouteNotFound, TooManyRequests
+from taskcast_server.exchange import as_sent
 from taskcast_server.failures import report_failure
 from taskcast_server.metrics import MetricsOptions, ServerMeters
 from taskcast_server.metrics.meters import LONG
@@ -159,8 +160,10 @@ class TaskcastApp:
         if reply is None:
             return 200
         if call.direct is not None and reply.chunks is None:
-            request_id = b"%b: %b\r\n" % (request_ids.HEADER, call.request_id)
-            if call.direct.reply(reply.status, reply.headers, reply.body, request_id):
+            further = b"%b: %b\r\n" % (request_ids.HEADER, call.request_id)
+            if call.further_headers:
+                further += as_sent(call.further_headers)
+            if call.direct.reply(reply.status, reply.headers, reply.body, further):
                 return reply.status
         return await self._send(call, reply)
 
@@ -287,9 +290,9 @@ def _nowhere(error: HttpError, *, asks_caller: bool) -> Route:
 def _with_cors(app: Any, cors: CorsOptions | None) -> Any:
     if cors is None or not cors.origins:
         return app
-    from starlette.middleware.cors import CORSMiddleware
+    from taskcast_server.cors import Cors
 
-    return CORSMiddleware(
+    return Cors(
         app,
         allow_origins=cors.origins,
         allow_methods=cors.methods,

@@ -23,6 +23,9 @@ from taskcast_server.routing import Route
 from taskcast_server.services import Services
 from taskcast_server.streaming import Receive, Send
 
+REPLY_HEADERS = "taskcast.reply_headers"
+"""In a scope: headers that its reply carries, whatever it is."""
+
 _PARTS_OF_A_QUERY = 200
 _DRAIN_BYTES = 64 << 20
 _DRAIN_S = 5.0
@@ -35,13 +38,14 @@ class Call:
         principal: who calls; open until ``authenticate``. ticket: by which, if that was the proof.
         note: what the request log is to say about it. request_id: what the request is called everywhere.
         direct: the way around ``receive`` and ``send``, where nothing stands between. error_code: of the refusal.
+        further_headers: of the reply, as the scope brought them along.
         is_long: how long it takes says nothing about this server (streams, waiting pulls).
         is_answered: the reply has begun; kept for WebSockets only.
     """
 
     __slots__ = (
-        "_headers", "_query", "direct", "error_code", "is_answered", "is_long", "note", "params", "principal",
-        "receive", "request_id", "route", "scope", "send", "services", "ticket",
+        "_headers", "_query", "direct", "error_code", "further_headers", "is_answered", "is_long", "note", "params",
+        "principal", "receive", "request_id", "route", "scope", "send", "services", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +66,7 @@ class Call:
         self.note = ""
         self._headers: dict[bytes, bytes] = dict(scope["headers"][::-1])  # of repeated ones the first
         self.request_id = request_id(self._headers.get(HEADER))
+        self.further_headers: tuple[tuple[bytes, bytes], ...] = scope.get(REPLY_HEADERS, ())
         self.error_code = ""
         self.is_long = self.is_answered = False
         self._query: dict[str, str] | None = None
@@ -173,7 +178,7 @@ class Call:
     @property
     def reply_headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """What every reply carries."""
-        return ((HEADER, self.request_id),)
+        return ((HEADER, self.request_id), *self.further_headers)
 
     # ── Who sent it ────────────────────────────────────────────────────────────────────────────────────────────────
 
