@@ -49,6 +49,7 @@ async def serving(
         server.should_exit = True
         await asyncio.wait_for(running, 15)
         listener.close()
+        assert not server.server_state.tasks, "requests that are over are still counted"
 
 
 @asynccontextmanager

@@ -131,14 +131,16 @@ class Exchange:
     async def run(self, app: Callable[..., Any], scope: Mapping[str, Any]) -> None:
         """Have the application answer; whatever it does, the client is not left without an end."""
         try:
-            await app(scope, self.receive, self.send)
-        except BaseException as error:  # noqa: BLE001 - a task of the server's own, and there is nobody else to tell
-            _log.error("Exception in ASGI application\n", exc_info=error)
-        if not (self.is_answered or self.is_left_open or self.is_gone):
-            self._make_up()
-        if self.task is not None:  # without a callback of the task's, for which the loop would have to come again
-            self._connection.tasks.discard(self.task)
-            self.task = None
+            try:
+                await app(scope, self.receive, self.send)
+            except BaseException as error:  # noqa: BLE001 - a task of the server's own, and there is nobody else to tell
+                _log.error("Exception in ASGI application\n", exc_info=error)
+            if not (self.is_answered or self.is_left_open or self.is_gone):
+                self._make_up()
+        finally:
+            if self.task is not None:  # without a callback of the task's, for which the loop would have to come again
+                self._connection.tasks.discard(self.task)
+                self.task = None
 
     def _make_up(self) -> None:
         """End what the application has left without an end."""
