@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from attrs import evolve
 
 from tests.bench import scale
 from tests.bench.cases import LOADS, Load, Size
@@ -40,9 +41,12 @@ def measure(loads: Sequence[Load], rounds: int, size: Size) -> dict[tuple[str, s
         for round_ in range(rounds):
             with _Servers(redis_url) as servers:
                 for load in loads:
-                    for name in load.targets if round_ % 2 == 0 else load.targets[::-1]:
-                        with servers.target(load, name) as target:
-                            runs.setdefault((load.name, name), []).append(_run(load, target, size))
+                    turns = load.turns if rounds > 1 else 1
+                    part = evolve(size, seconds=size.seconds / turns)
+                    for turn in range(round_, round_ + turns):
+                        for name in load.targets if turn % 2 == 0 else load.targets[::-1]:
+                            with servers.target(load, name) as target:
+                                runs.setdefault((load.name, name), []).append(_run(load, target, part))
     return runs
 
 

@@ -24,7 +24,8 @@ class Line:
     """One figure of one target.
 
     Attributes:
-        value: the median. spread: (largest − smallest) / median. ratio: to the yardstick; None where there is none.
+        value: the median. spread: (largest − smallest) / median. ratio: the median of what each run was to the
+        yardstick's of the same turn, since a machine is not as fast in every turn; None where there is no yardstick.
         is_met: None where there is no target.
     """
 
@@ -44,10 +45,9 @@ def lines_of(runs: Runs) -> list[Line]:
 
 
 def _lines(figure: Figure, runs: Runs) -> list[Line]:
-    baseline = None
+    yardstick: list[float] = []
     if figure.against is not None:
-        values = _values(runs, figure.other or figure.load, figure.against, figure.metric)
-        baseline = statistics.median(values) if values else None
+        yardstick = _values(runs, figure.other or figure.load, figure.against, figure.metric)
     made: list[Line] = []
     for load, target in runs:
         if load != figure.load:
@@ -56,8 +56,9 @@ def _lines(figure: Figure, runs: Runs) -> list[Line]:
         value = statistics.median(values)
         is_yardstick = target == figure.against and figure.other is None
         spread = (max(values) - min(values)) / value if value else 0.0
-        ratio = value / baseline if baseline and not is_yardstick else None
-        verdict = met(figure, target, value, baseline)
+        ratios = [ours / theirs for ours, theirs in zip(values, yardstick, strict=False) if theirs]
+        ratio = statistics.median(ratios) if ratios and not is_yardstick else None
+        verdict = met(figure, target, value, ratio)
         made.append(Line(figure.title, target, value, figure.unit, spread, ratio, _wanted(figure, target), verdict))
     return made
 

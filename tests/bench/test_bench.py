@@ -74,6 +74,15 @@ def test_the_table_compares_with_the_yardstick() -> None:
     assert report.as_json(lines, runs, {"cpus": 2})["figures"][0]["median"] == 1000.0
 
 
+def test_what_is_compared_was_measured_in_the_same_turn() -> None:
+    runs = {
+        ("singles", "asgi"): [{"requests_per_s": rate, "cpu_us_per_request": 30.0} for rate in (1000.0, 100.0, 500.0)],
+        ("singles", "memory"): [{"requests_per_s": rate, "cpu_us_per_request": 50.0} for rate in (600.0, 70.0, 400.0)],
+    }
+    line = next(line for line in report.lines_of(runs) if line.target == "memory" and line.unit == "/s")
+    assert (line.value, line.ratio) == (400.0, 0.7)
+
+
 def test_a_page_gets_the_new_table() -> None:
     page = "before\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nafter"
     assert report.put_into(page, "new") == page.replace("old", "new")
