@@ -10,6 +10,7 @@ import pytest
 
 from taskcast_core.builtin.memory_broadcast import MemoryBroadcastProvider
 from taskcast_core.builtin.memory_store import MemoryShortTermStore
+from taskcast_core.contracts.broadcast import Bell
 from taskcast_core.contracts.task_log import TrimRule
 from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import StoreUnavailable, TaskNotFound
@@ -286,3 +287,33 @@ async def test_readers_at_one_place_share_the_very_batch(engine: TaskEngine) -> 
     assert batches[0] is not None and [d.position for d in batches[0].deliveries] == list(range(7))
     for reader in readers:
         reader.close()
+
+
+async def test_bells_are_made_only_for_those_who_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[str] = []
+
+    def ring(self: MemoryBroadcastProvider, bell: Bell) -> None:
+        rung.append(bell.task_id)
+        publish_bell(self, bell)
+
+    publish_bell = MemoryBroadcastProvider.publish
+    monkeypatch.setattr(MemoryBroadcastProvider, "publish", ring)
+    broadcast, store = MemoryBroadcastProvider(), MemoryShortTermStore()
+    async with (
+        TaskEngine(broadcast=broadcast, short_term_store=store) as engine,
+        TaskEngine(broadcast=broadcast, short_term_store=store) as other,
+    ):
+        task_id, unread = await running_task(engine), await running_task(engine)
+        await publish(engine, task_id)
+        assert rung == []
+        async with other.subscribe(task_id) as subscription:
+            await eventually(lambda: other.hub.subscribers(task_id) == 1)
+            await publish(engine, task_id)
+            await publish(engine, unread)
+            assert rung == [task_id]
+            events = aiter(subscription)
+            assert [(await anext(events)).index for _ in range(3)] == [0, 1, 2]
+        async with other.subscribe_all():
+            await eventually(lambda: other.hub.has_firehose)
+            await publish(engine, unread)
+            assert rung == [task_id, unread]

@@ -38,6 +38,7 @@ class Commits:
         self._log, self._hub, self._broadcast = log, hub, broadcast
         self._observers, self._rehydrate = observers, rehydrate
         self._meters, self._tracer = instruments.meters, instruments.tracer
+        self._is_heard: Callable[[str], bool] = getattr(broadcast, "is_heard", lambda _: True)
 
     async def create(self, record: Record, key: Key | None) -> Committed:
         """Begin a log, and announce it. Raises what TaskLog.create raises."""
@@ -146,15 +147,16 @@ class Commits:
         """Ring for a commit; cheap, and never fails it."""
         stored, entries = committed.stored, committed.entries
         task = stored.record.task
-        last_index = stored.last_index
-        first_index = last_index + 1 - len(entries)
-        epoch = stored.segments[-1].epoch
-        bell = Bell(task.id, task.id, epoch, first_index, last_index, task.status, task.created_at, entries)
-        self._hub.take(bell)
-        if self._tracer is None:
-            self._broadcast.publish(bell)
-        else:
-            with self._tracer.span("taskcast.broadcast", task_id=task.id, last_index=last_index):
+        if self._is_heard(task.id) or self._tracer is not None:
+            last_index = stored.last_index
+            first_index = last_index + 1 - len(entries)
+            epoch = stored.segments[-1].epoch
+            bell = Bell(task.id, task.id, epoch, first_index, last_index, task.status, task.created_at, entries)
+            self._hub.take(bell)
+            if self._tracer is None:
                 self._broadcast.publish(bell)
+            else:
+                with self._tracer.span("taskcast.broadcast", task_id=task.id, last_index=last_index):
+                    self._broadcast.publish(bell)
         if entries and self._observers.events_committed:
             self._observers.events_committed(task_id=task.id, events=[entry.event() for entry in entries])

@@ -24,24 +24,24 @@ GAP_TYPE = "taskcast:gap"
 class Origin:
     """Whose log an entry stands in: task and epoch. One object is shared by all entries of both."""
 
-    __slots__ = ("_next_id", "epoch", "salt", "task_id", "task_json")
+    __slots__ = ("_ids", "epoch", "salt", "task_id", "task_json")
 
     def __init__(self, task_id: str, epoch: int, salt: int) -> None:
         self.task_id, self.epoch, self.salt = task_id, epoch, salt
         self.task_json = b"%b" % wire.dumps(task_id)  # a copy: see `draft_text`
-        self._next_id = EventIdMaker(salt)
+        self._ids = EventIdMaker(salt)
 
     def event_id(self, timestamp: int, index: int) -> str:
         """The id of the entry with this timestamp (ms) and index."""
-        return self._next_id(timestamp, index)
+        return self._ids.one(timestamp, index)
 
     def event_ids(self, timestamp: int, first: int, count: int) -> list[str]:
         """The ids of consecutive entries of one commit."""
-        return self._next_id.run(timestamp, first, count)
+        return self._ids.run(timestamp, first, count)
 
     def id_stems(self, timestamps: Sequence[int], indexes: Sequence[int]) -> list[bytes]:
         """The ids of many entries, in the log's order, but for their `taskcast_core.ids.endings`."""
-        return self._next_id.stems(timestamps, indexes)
+        return self._ids.stems(timestamps, indexes)
 
 
 class Entry:

@@ -68,7 +68,7 @@ class EventIdMaker:
         self._second = self._block = -1
         self._second_text = self._block_text = ""
 
-    def __call__(self, timestamp: int, index: int) -> str:
+    def one(self, timestamp: int, index: int) -> str:
         """The id of the entry with this timestamp (ms) and index."""
         # Ids of 1,024 consecutive times begin alike, and those of so many indexes go on alike.
         if timestamp >> 10 != self._second:
@@ -80,8 +80,8 @@ class EventIdMaker:
     def run(self, timestamp: int, first: int, count: int) -> list[str]:
         """The ids of consecutive entries with this timestamp."""
         if (first & 1023) + count > 1024:
-            return [self(timestamp, index) for index in range(first, first + count)]
-        start, prefix = first & 1023, self(timestamp, first)[:-2]
+            return [self.one(timestamp, index) for index in range(first, first + count)]
+        start, prefix = first & 1023, self.one(timestamp, first)[:-2]
         return [prefix + pair for pair in _PAIRS[start : start + count]]
 
     def stems(self, timestamps: Sequence[int], indexes: Sequence[int]) -> list[bytes]:
@@ -92,7 +92,7 @@ class EventIdMaker:
             end = bisect_left(timestamps, (timestamps[start] | 1023) + 1, start)
             end = bisect_left(indexes, (indexes[start] | 1023) + 1, start, end)
             times = timestamps[start:end]
-            one = self(times[0], indexes[start]).encode()
+            one = self.one(times[0], indexes[start]).encode()
             head, middle = one[:8], one[10:24]
             by_time = {time: head + _PAIR_BYTES[time & 1023] + middle for time in set(times)}
             stems += map(by_time.__getitem__, times)

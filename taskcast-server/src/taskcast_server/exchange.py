@@ -85,20 +85,19 @@ class Exchange:
     def feed(self, part: bytes) -> int:
         """A part of the body has come; how many bytes wait to be read."""
         self._parts.append(part)
-        self._tell()
+        if self._news is not None:
+            self._news.set()
         return len(part) if len(self._parts) == 1 else sum(map(len, self._parts))
 
     def complete(self) -> None:
         """The whole body has come."""
         self.is_whole = True
-        self._tell()
+        if self._news is not None:
+            self._news.set()
 
     def lose(self) -> None:
         """The client has left."""
         self.is_lost = not self.is_answered
-        self._tell()
-
-    def _tell(self) -> None:
         if self._news is not None:
             self._news.set()
 

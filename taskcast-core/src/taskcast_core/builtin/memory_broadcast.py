@@ -22,6 +22,13 @@ class MemoryBroadcastProvider:
             if bell.channel in ear.channels or ALL_TASKS in ear.channels:
                 ear.on_bell(bell)
 
+    def is_heard(self, channel: str) -> bool:
+        """See Broadcast."""
+        for ear in self._ears:  # noqa: SIM110 - every commit asks, and mostly there is one
+            if channel in ear.channels or ALL_TASKS in ear.channels:
+                return True
+        return False
+
     @asynccontextmanager
     async def listen(
         self,

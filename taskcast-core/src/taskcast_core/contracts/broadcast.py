@@ -46,7 +46,11 @@ class Listener(Protocol):
 
 
 class Broadcast(Protocol):
-    """Fan-out of bells over one shared, supervised connection per process."""
+    """Fan-out of bells over one shared, supervised connection per process.
+
+    One may have ``is_heard(channel: str) -> bool``: False if nobody anywhere follows the channel, or all tasks, and
+    nobody has begun to. No bells are made for it then.
+    """
 
     @property
     def is_shared(self) -> bool:

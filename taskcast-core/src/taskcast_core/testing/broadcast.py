@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -28,6 +29,10 @@ def a_bell(channel: str, *drafts: EventDraft, first_index: int = 0, task_id: str
     entries = tuple(Entry(origin, first_index + n, CREATED_AT + n, draft) for n, draft in enumerate(drafts))
     last = first_index + len(entries) - 1 if entries else first_index
     return Bell(channel, task_id or channel, 3, first_index, last, "running", CREATED_AT, entries)
+
+
+def _has_heard(ear: Ear, channel: str, first_indexes: list[int]) -> bool:
+    return sorted(ear.heard(channel)) == first_indexes
 
 
 class Ear:
@@ -85,6 +90,19 @@ class BroadcastContract(Contract):
             for n, peer in enumerate(peers):
                 peer.publish(a_bell(channel, first_index=n))
             await eventually(lambda: sorted(ear.heard(channel)) == [0, 1])
+
+    async def test_nobody_who_follows_is_overlooked(self, peers: Sequence[Broadcast]) -> None:
+        """``is_heard``, for those who have it, may say no only where no bell would be heard."""
+        channel, other = fresh_id(), fresh_id()
+        for followed, heard in ((channel, channel), (ALL_TASKS, other)):
+            ear = Ear()
+            async with peers[0].listen(ear.on_bell, ear.on_absence) as listener:
+                await listener.follow([followed])
+                for n, peer in enumerate(peers):
+                    is_heard: Callable[[str], bool] | None = getattr(peer, "is_heard", None)
+                    assert is_heard is None or is_heard(heard)
+                    peer.publish(a_bell(heard, first_index=n))
+                await eventually(partial(_has_heard, ear, heard, [0, 1]))
 
     async def test_a_bell_arrives_whole(self, peers: Sequence[Broadcast]) -> None:
         ear, channel = Ear(), fresh_id()
