@@ -64,7 +64,8 @@ class Doom:
         try:
             result = await call()
         finally:
-            if is_it and self.after:
+            # A call that perishes on its way, since the process does, is no reason to die once more.
+            if is_it and self.after and not self.is_dead:
                 await self._strike()
         if self.is_dead:
             raise asyncio.CancelledError  # it died while this was on its way
