@@ -158,7 +158,7 @@ class MemoryShortTermStore(MemoryReads, MemoryDuties):
             return log.replay(known)
         if log is None:
             raise NotHot(task_id)
-        committed = log.commit(change, self.now_ms())
+        committed = log.commit(change, self._clock.now_ms())
         stored = committed.stored
         if change.record is not None:
             self._timers.set(task_id, stored.record.timers)

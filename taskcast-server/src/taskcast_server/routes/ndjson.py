@@ -43,14 +43,14 @@ class _Lines:
     def take(self, part: bytes, *, is_last: bool) -> list[bytes]:
         self.is_over = is_last
         self.rest += part
-        *lines, rest = self.rest.split(b"\n")
+        *lines, rest = bytes(self.rest).split(b"\n")
         if is_last:
             lines.append(rest)
-            rest = bytearray()
-        self.rest = rest
-        if len(rest) > self.maximum or any(len(line) > self.maximum for line in lines):
+            rest = b""
+        self.rest = bytearray(rest)
+        if max(map(len, (rest, *lines))) > self.maximum:
             raise BodyTooLarge(self.maximum)
-        return [bytes(line) for line in lines if line.strip()]
+        return [line for line in lines if line.strip()]
 
 
 async def publish_lines(call: Call) -> Reply:
