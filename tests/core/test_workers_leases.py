@@ -19,6 +19,7 @@ from taskcast_core.models import MatchRule, Task, TaskStatus, Worker
 from taskcast_core.settings import EngineSettings
 from taskcast_core.testing import ManualClock
 from taskcast_core.workers import ClaimFailed
+from taskcast_core.workers.leases import MARKED_LEASE_MS
 from tests.core.worker_rooms import KIND, QUICK, Node, Stuttering, node, nodes
 from tests.fixtures.eventually import SOON_S, eventually
 from tests.fixtures.scale import FULL_SCALE, Scale
@@ -133,6 +134,22 @@ async def test_policy_mark() -> None:
         assert (task.status, task.assigned_worker) == ("assigned", "w")
         assert (await one.workers.roster.heartbeat("w")).status == "idle"
         await one.engine.transition_task("t", "running", assignment_id=task.assignment_id)
+
+
+async def test_a_marked_task_is_no_sign_of_life() -> None:
+    """Its lease may be extended before somebody notices that its worker is silent."""
+    async with node() as one:
+        await one.worker("w")
+        await one.task(id="t", disconnect_policy="mark")
+        claimed = await one.workers.claims.claim("t", "w")
+        assert claimed.assignment_id is not None
+        store: Any = one.engine.store
+        assert await store.extend(claimed.assignment_id, MARKED_LEASE_MS)
+
+        async def offline() -> bool:
+            return (await one.workers.roster.get("w")).status == "offline"
+
+        await eventually(offline)
 
 
 async def test_a_reconnect_within_the_grace_keeps_everything() -> None:

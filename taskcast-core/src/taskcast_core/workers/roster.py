@@ -169,8 +169,9 @@ class Roster:
 
     async def _look_at(self, worker: Worker, now: int) -> None:
         held = await self._store.assignments(worker_id=worker.id)
-        last_sign = max((each.lease_until - self._settings.lease_ms for each in held if each.confirmed), default=0)
-        if now - last_sign <= self._settings.heartbeat_timeout_ms:
+        signs = [each.lease_until - self._settings.lease_ms for each in held if each.confirmed]
+        # Leases that are longer than that were not given for a sign of life: a marked task's, say.
+        if any(abs(now - sign) <= self._settings.heartbeat_timeout_ms for sign in signs):
             return  # busy with what it has: its transitions and events are signs of life, too
         await self._store.put_worker(evolve(worker, status="offline"))
         self._audit.add(worker.id, "heartbeat_timeout")
