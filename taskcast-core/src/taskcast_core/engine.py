@@ -294,11 +294,10 @@ class TaskEngine:
             key = self._key("publish", task_id, idempotency_key, drafts, PUBLISH_KEY_MS)
         guard = _LIVE if assignment_id is None else Guard(states.LIVE, None, assignment_id)
         committed = await self._commits.commit(task_id, Change(drafts, None, guard, key, self.settings.limits))
-        record = committed.stored.record
-        if record.lanes:
-            self._notify(committed)
-        if record.task.assignment_id is not None and self.workers is not None:
-            await self.workers.seen(record.task.assignment_id)
+        self._notify(committed)
+        owned_by = committed.stored.record.task.assignment_id
+        if owned_by is not None and self.workers is not None:
+            await self.workers.seen(owned_by)
         return committed
 
     async def signal(

@@ -260,11 +260,10 @@ class Call:
         Raises:
             InvalidInput: it is too long.
         """
-        if b"idempotency-key" not in self._headers:
+        given = self._headers.get(b"idempotency-key")
+        if not given:
             return None
-        key = self.header(b"idempotency-key")
-        if not key:
-            return None
+        key = given.decode("latin-1")
         if len(key) > self.services.limits.max_id_length:
             raise InvalidInput([("Idempotency-Key", f"at most {self.services.limits.max_id_length} characters")])
         return f"{self.principal.name}\x1f{key}"
