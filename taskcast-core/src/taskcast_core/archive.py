@@ -12,7 +12,7 @@ import asyncio
 import logging
 from typing import Literal
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from taskcast_core.backoff import Backoff
 from taskcast_core.contracts.cold import Cold
@@ -30,6 +30,7 @@ from taskcast_core.errors import (
 )
 from taskcast_core.ids import new_salt
 from taskcast_core.states import LIVE
+from taskcast_core.values import frozen
 
 _log = logging.getLogger(__name__)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from attrs import define
-
 from taskcast_core.entries import Entry, Hole
+from taskcast_core.values import define
 
 
 @define(eq=False)

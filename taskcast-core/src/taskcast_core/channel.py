@@ -7,7 +7,7 @@ import sys
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol, cast
 
-from attrs import define, field
+from attrs import field
 
 from taskcast_core.ahead import Ahead
 from taskcast_core.backlog import Backlog
@@ -16,6 +16,7 @@ from taskcast_core.entries import Entry, Hole
 from taskcast_core.models import TaskStatus
 from taskcast_core.ring import Ring
 from taskcast_core.states import TERMINAL
+from taskcast_core.values import define
 
 NOTHING_WANTED = sys.maxsize
 """No index is so high."""

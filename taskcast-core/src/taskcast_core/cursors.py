@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from attrs import frozen
-
 from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
 from taskcast_core.models import Cursor
+from taskcast_core.values import frozen
 
 GapReason = Literal["epoch", "unknown_id", "ahead", "removed"]
 """``epoch``: the id is of a log that was lost or deleted, or of another task's. ``unknown_id``: no log has such ids.

@@ -12,8 +12,6 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from attrs import frozen
-
 from taskcast_core.clock import Clock
 from taskcast_core.contracts.followers import Due
 from taskcast_core.contracts.hot_store import ShortTermStore
@@ -22,6 +20,7 @@ from taskcast_core.contracts.task_log import TimerKind
 from taskcast_core.errors import StoreUnavailable, TaskcastError
 from taskcast_core.log_events import tell_storage
 from taskcast_core.observers import Observers
+from taskcast_core.values import frozen
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import NamedTuple, overload
 
-from attrs import define, evolve, field
+from attrs import evolve, field
 
 from taskcast_core.entries import GAP_TYPE, Entry, Origin
 from taskcast_core.models import Event, EventDraft, TaskStatus
+from taskcast_core.values import define
 
 
 class Delivery(NamedTuple):

@@ -11,11 +11,11 @@ from functools import lru_cache
 from typing import Any, cast
 
 import orjson
-from attrs import frozen
 
 from taskcast_core import wire
 from taskcast_core.ids import EventIdMaker
 from taskcast_core.models import Event, EventDraft, Level, SeriesMode
+from taskcast_core.values import frozen
 
 STATUS_TYPE = "taskcast:status"
 GAP_TYPE = "taskcast:gap"

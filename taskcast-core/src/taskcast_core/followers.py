@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from taskcast_core.backoff import Backoff
 from taskcast_core.contracts.followers import Dirty, FollowerKind, Followers
@@ -25,6 +25,7 @@ from taskcast_core.errors import EpochChanged, NotHot, StoreUnavailable, TicketR
 from taskcast_core.instruments import Instruments
 from taskcast_core.observers import Observers
 from taskcast_core.stopping import stop
+from taskcast_core.values import frozen
 
 _log = logging.getLogger(__name__)
 

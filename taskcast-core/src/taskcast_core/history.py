@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import frozen
-
 from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.task_log import Stored
 from taskcast_core.cursors import GapReason, resolve
@@ -19,6 +17,7 @@ from taskcast_core.filters import View
 from taskcast_core.models import Cursor
 from taskcast_core.presentation import accumulates
 from taskcast_core.series import SeriesState
+from taskcast_core.values import frozen
 
 PAGE = 1000
 

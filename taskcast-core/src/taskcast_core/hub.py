@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from attrs import define
-
 from taskcast_core.channel import Channel, Waiter
 from taskcast_core.contracts.broadcast import Bell, Broadcast, Listener
 from taskcast_core.contracts.log_reader import LogReader
@@ -29,6 +27,7 @@ from taskcast_core.ring import Ring
 from taskcast_core.sharing import has_failed, once
 from taskcast_core.stopping import stop
 from taskcast_core.supervision import keep_running
+from taskcast_core.values import define
 from taskcast_core.wakeups import Wakeups
 
 _log = logging.getLogger(__name__)

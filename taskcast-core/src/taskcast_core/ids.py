@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from attrs import frozen
+from taskcast_core.values import frozen
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)  # ten bits at a time

@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from attrs import frozen
-
 from taskcast_core.meters import Meters
+from taskcast_core.values import frozen
 
 
 class Span(Protocol):

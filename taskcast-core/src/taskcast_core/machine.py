@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import define, evolve, frozen
+from attrs import evolve
 
 from taskcast_core.contracts.task_log import Change, Key, LogLimits, Record, Segment, Stored, TrimRule
 from taskcast_core.entries import Entry, Origin, draft_text
@@ -26,6 +26,7 @@ from taskcast_core.series import (
     text_of,
     with_default_field,
 )
+from taskcast_core.values import define, frozen
 
 Kind = tuple[str, Level]
 """An event's type and level: all that filters look at."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from attrs import field, frozen
+from attrs import field
 
-from taskcast_core.values import value
+from taskcast_core.values import frozen, value
 
 TaskStatus = Literal[
     "pending", "assigned", "running", "paused", "blocked", "completed", "failed", "timeout", "cancelled"

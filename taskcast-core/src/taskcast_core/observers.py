@@ -28,12 +28,13 @@ from collections.abc import Callable, Iterable, Mapping
 from queue import SimpleQueue
 from typing import TypeAlias
 
-from attrs import define, field, frozen
+from attrs import field
 from pluggy import PluginValidationError
 
 from taskcast_core.errors import PluginError
 from taskcast_core.hookspecs import LIFECYCLE_HOOKS, PREFIX, Hooks
 from taskcast_core.log_events import tell_failure
+from taskcast_core.values import define, frozen
 
 QUEUE_SIZE = 1000
 """Calls that may wait for one observer."""

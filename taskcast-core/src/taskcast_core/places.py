@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from taskcast_core.channel import Channel
 from taskcast_core.contracts.log_reader import LogReader, SeriesPage
@@ -15,6 +15,7 @@ from taskcast_core.models import SubscribeFilter
 from taskcast_core.nearby import Nearby
 from taskcast_core.presentation import accumulates, snapshot_places
 from taskcast_core.sharing import remembered
+from taskcast_core.values import frozen
 
 _PORTION = 500
 """Items per read, where the last so many frames are looked for."""

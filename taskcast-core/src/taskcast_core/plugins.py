@@ -12,13 +12,13 @@ from types import ModuleType
 from typing import Any
 
 import pluggy
-from attrs import frozen
 
 from taskcast_core.config import Config, InvalidConfig, Problem, Section, SectionRegistry, did_you_mean
 from taskcast_core.errors import ConfigError, PluginError
 from taskcast_core.hookspecs import LIFECYCLE_HOOKS, Hooks
 from taskcast_core.registry import Registry
 from taskcast_core.selection import Role, Selected, select
+from taskcast_core.values import frozen
 
 GROUP = "taskcast"
 ALWAYS = ("taskcast-core",)

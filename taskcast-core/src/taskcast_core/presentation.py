@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
-from attrs import define
-
 from taskcast_core.contracts.log_reader import SeriesPage
 from taskcast_core.deliveries import Delivery, Run
 from taskcast_core.entries import Entry, Hole, has_holes
 from taskcast_core.filters import View
 from taskcast_core.stretch import Stretch
+from taskcast_core.values import define
 
 
 def accumulates(entry: Entry) -> bool:

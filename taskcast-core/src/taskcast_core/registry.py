@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import Any
 
 import attrs
-from attrs import frozen
 
 from taskcast_core.config import InvalidConfig, Options, Problem, did_you_mean
 from taskcast_core.errors import PluginError
+from taskcast_core.values import frozen
 
 Factory = Callable[..., AbstractAsyncContextManager[Any]]
 

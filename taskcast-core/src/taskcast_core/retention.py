@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from attrs import frozen
-
 from taskcast_core.filters import matches_any_type
 from taskcast_core.models import CleanupRule, Task
 from taskcast_core.states import TERMINAL
+from taskcast_core.values import frozen
 
 
 @frozen

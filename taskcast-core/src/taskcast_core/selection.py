@@ -20,10 +20,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
-from attrs import field, frozen
+from attrs import field
 
 from taskcast_core.config import Adapter, Config, InvalidConfig, Leaf, Problem, Rank
 from taskcast_core.registry import Provider, Registry
+from taskcast_core.values import frozen
 
 Role = Literal["broadcast", "short_term_store", "long_term_store"]
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
-
 from taskcast_core.models import EventDraft, Level, SeriesMode
+from taskcast_core.values import frozen
 
 DEFAULT_FIELD = "delta"
 INFERRED_FIELD = "text"

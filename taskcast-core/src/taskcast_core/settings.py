@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import field
 
 from taskcast_core.archive import ArchiveSettings
 from taskcast_core.contracts.task_log import LogLimits
@@ -10,6 +10,7 @@ from taskcast_core.deadlines import SweepSettings
 from taskcast_core.followers import FollowerSettings
 from taskcast_core.hub import HubSettings
 from taskcast_core.retention import RetentionSettings
+from taskcast_core.values import frozen
 from taskcast_core.workers import WorkerSettings
 
 

@@ -7,11 +7,10 @@ Type filters see ``taskcast:signal``, never the signal's own type, and ``include
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from taskcast_core.errors import InvalidInput
 from taskcast_core.ids import new_ulid
 from taskcast_core.models import EventDraft, JsonValue
+from taskcast_core.values import frozen
 
 SIGNAL_TYPE = "taskcast:signal"
 SIGNAL_KEY_MS = 24 * 3600 * 1000

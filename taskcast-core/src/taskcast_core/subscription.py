@@ -13,8 +13,6 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from attrs import frozen
-
 from taskcast_core.ahead import KEPT_S
 from taskcast_core.backoff import Backoff
 from taskcast_core.channel import Channel
@@ -32,6 +30,7 @@ from taskcast_core.places import Outset, Outsets, Place
 from taskcast_core.presentation import Presenter, present_live
 from taskcast_core.sharing import fold, once
 from taskcast_core.stretch import Stretch
+from taskcast_core.values import frozen
 
 
 @frozen

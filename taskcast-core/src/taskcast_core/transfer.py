@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from taskcast_core import machine, wire
 from taskcast_core.commits import Commits
@@ -22,6 +22,7 @@ from taskcast_core.lifecycle import Lifecycle
 from taskcast_core.models import Event, EventDraft, Task, TaskArchive
 from taskcast_core.presentation import accumulates
 from taskcast_core.storage import Storage
+from taskcast_core.values import frozen
 
 SCHEMA = "taskcast.taskArchive"
 VERSION = 1

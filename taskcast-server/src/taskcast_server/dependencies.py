@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from attrs import define, frozen
-
 from taskcast_core.errors import StoreUnavailable
+from taskcast_core.values import define, frozen
 
 Check = Callable[[], Awaitable[None]]
 """Asks a dependency for a sign of life; raises StoreUnavailable."""

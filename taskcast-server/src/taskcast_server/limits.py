@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from attrs import define, frozen
-
+from taskcast_core.values import define, frozen
 from taskcast_server.errors import TooManyRequests
 from taskcast_server.options import LimitOptions
 

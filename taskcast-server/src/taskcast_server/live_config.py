@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
-from attrs import evolve, frozen
+from attrs import evolve
 
 from taskcast_core import wire
 from taskcast_core.assembly import engine_settings
@@ -22,6 +22,7 @@ from taskcast_core.config import Config, InvalidConfig, Limits, Problem, Surroun
 from taskcast_core.errors import InvalidInput, PluginError, StoreUnavailable
 from taskcast_core.log_events import tell
 from taskcast_core.plugins import Plugins
+from taskcast_core.values import frozen
 from taskcast_server.log_levels import set_level
 from taskcast_server.options import CorsOptions, LimitOptions
 from taskcast_server.services import Services

@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from attrs import define, field, frozen
+from attrs import field
 
 from taskcast_core.contracts.auth import Scope
+from taskcast_core.values import define, frozen
 from taskcast_server.errors import MethodNotAllowed, RouteNotFound
 
 if TYPE_CHECKING:

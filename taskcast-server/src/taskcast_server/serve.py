@@ -17,11 +17,11 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from attrs import frozen
 from uvicorn.lifespan.on import LifespanOn
 
 from taskcast_core.config import Config
 from taskcast_core.plugins import Plugins
+from taskcast_core.values import frozen
 from taskcast_server.app import TaskcastApp, assemble_app
 from taskcast_server.cycles import look_less_often_for_cycles
 from taskcast_server.failures import FAILURES

@@ -8,12 +8,13 @@ from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import field
 
 from taskcast_core.contracts.auth import Authenticator
 from taskcast_core.contracts.task_log import Held
 from taskcast_core.engine import TaskEngine
 from taskcast_core.states import TERMINAL
+from taskcast_core.values import define
 from taskcast_server.auth.admin import AdminDesk
 from taskcast_server.auth.tickets import TicketOffice
 from taskcast_server.dependencies import Check, Dependencies

@@ -13,9 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from taskcast_core.config import option
+from taskcast_core.values import frozen
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as OtelSpan

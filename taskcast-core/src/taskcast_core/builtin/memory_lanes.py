@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from attrs import define
-
 from taskcast_core.clock import Clock
 from taskcast_core.contracts.followers import Backlog, DeadLetter, Dirty, FollowerKind, kind_of
 from taskcast_core.contracts.task_log import Stored
 from taskcast_core.errors import TicketRefused
 from taskcast_core.ids import Noise, new_ulid
+from taskcast_core.values import define
 
 LaneId = tuple[str, str]
 """Task id and lane name."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self
 
-from attrs import define, evolve
+from attrs import evolve
 
 from taskcast_core import listing, machine
 from taskcast_core.builtin.memory_log import MemoryLog
@@ -19,6 +19,7 @@ from taskcast_core.contracts.task_log import LogCopy, Stored, TimerKind, TrimRul
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import EpochChanged, NotHot, StorageIntegrityError
 from taskcast_core.models import WorkerAudit
+from taskcast_core.values import define
 
 
 @define

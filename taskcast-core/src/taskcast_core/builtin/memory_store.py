@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from attrs import define, evolve
+from attrs import evolve
 
 from taskcast_core import listing, machine
 from taskcast_core.builtin.memory_duties import MemoryDuties
@@ -38,6 +38,7 @@ from taskcast_core.contracts.task_log import (
 from taskcast_core.errors import EpochChanged, NotHot, TaskDeleting, TaskExists, TicketRefused
 from taskcast_core.ids import Noise, new_salt, new_ulid
 from taskcast_core.models import Task, TaskStatus
+from taskcast_core.values import define
 
 
 @define

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from attrs import define, evolve
+from attrs import evolve
 
 from taskcast_core.builtin.memory_queue import PendingTasks
 from taskcast_core.clock import Clock
 from taskcast_core.contracts.workers import Assignment
 from taskcast_core.models import AssignMode, Task, Worker
+from taskcast_core.values import define
 
 
 @define

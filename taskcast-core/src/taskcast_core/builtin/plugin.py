@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from attrs import frozen
-
 from taskcast_core.builtin.sqlite.options import SqliteOptions
 from taskcast_core.config import option
 from taskcast_core.contracts.broadcast import Broadcast
 from taskcast_core.contracts.task_log import TaskLog
 from taskcast_core.hookspecs import hookimpl
 from taskcast_core.registry import Registry
+from taskcast_core.values import frozen
 
 
 @frozen

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import field
 
 from taskcast_core.config.nodes import Leaf, Node, Origin, Rank, merge
 from taskcast_core.config.options import wire_name
+from taskcast_core.values import frozen
 
 PREFIX = "TASKCAST_"
 

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import frozen
-
 from taskcast_core.errors import ConfigError
+from taskcast_core.values import frozen
 
 
 @frozen

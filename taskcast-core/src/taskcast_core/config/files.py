@@ -18,9 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from attrs import frozen
-
 from taskcast_core.config.errors import InvalidConfig, Problem
+from taskcast_core.values import frozen
 
 STEM = "taskcast.config"
 SUFFIXES = (".py", ".ts", ".js", ".mjs", ".yaml", ".yml", ".json", ".toml")

@@ -10,9 +10,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from taskcast_core.config.errors import InvalidConfig, Problem
+from taskcast_core.values import frozen
 
 MAX_DEPTH = 32
 """Levels of nesting; more is a mistake (a YAML alias that contains itself, for one)."""

@@ -19,7 +19,9 @@ from types import MappingProxyType
 from typing import Any
 
 import attrs
-from attrs import NOTHING, frozen
+from attrs import NOTHING
+
+from taskcast_core.values import frozen
 
 _KEY = "taskcast.option"
 

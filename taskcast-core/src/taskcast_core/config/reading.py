@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 import attrs
-from attrs import NOTHING, field, frozen
+from attrs import NOTHING, field
 
 from taskcast_core.config import scalars
 from taskcast_core.config.environment import Surroundings
@@ -32,6 +32,7 @@ from taskcast_core.config.nodes import (
 )
 from taskcast_core.config.options import Expected, Traits, traits, wire_name
 from taskcast_core.config.suggest import did_you_mean
+from taskcast_core.values import frozen
 
 T = TypeVar("T")
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import attrs
-from attrs import frozen
 
 from taskcast_core.config.fields import init_fields, is_class
 from taskcast_core.config.nodes import join
@@ -14,6 +13,7 @@ from taskcast_core.config.options import wire_name
 from taskcast_core.config.scalars import bare
 from taskcast_core.config.tree import CoreSettings
 from taskcast_core.errors import PluginError
+from taskcast_core.values import frozen
 
 CORE = "taskcast-core"
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from attrs import frozen
-
 from taskcast_core.config.environment import Surroundings
 from taskcast_core.config.nodes import Leaf
 from taskcast_core.config.options import Expected, option
 from taskcast_core.config.reading import Options, Scene
 from taskcast_core.models import AssignMode, CleanupRule, DisconnectPolicy
+from taskcast_core.values import frozen
 
 LogLevel = Literal["debug", "info", "warn", "error"]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
-from attrs import field, frozen
+from attrs import field
+
+from taskcast_core.values import frozen
 
 Scope = Literal[
     "task:create", "task:manage", "task:resolve", "task:signal", "event:publish", "event:subscribe",

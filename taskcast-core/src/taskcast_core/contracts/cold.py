@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from attrs import frozen
-
 from taskcast_core.contracts.task_log import LogCopy, Stored
+from taskcast_core.values import frozen
 
 
 @frozen

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol, cast, get_args
 
-from attrs import frozen
-
 from taskcast_core.contracts.task_log import TimerKind
 from taskcast_core.models import JsonObject
+from taskcast_core.values import frozen
 
 FollowerKind = Literal["archive", "webhook", "settle"]
 

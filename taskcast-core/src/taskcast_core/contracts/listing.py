@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import frozen
-
 from taskcast_core.models import AssignMode, TagMatch, Task, TaskStatus
+from taskcast_core.values import frozen
 
 
 @frozen

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from attrs import frozen
-
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.filters import View
 from taskcast_core.models import JsonValue
 from taskcast_core.series import SeriesState
+from taskcast_core.values import frozen
 
 PAGE_BYTES = 1 << 20
 """A page ends early once its entries' texts pass about this size."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from attrs import field, frozen
+from attrs import field
 
 from taskcast_core.contracts.followers import Due
 from taskcast_core.contracts.listing import ListPage, ListQuery
@@ -13,6 +13,7 @@ from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.contracts.task_log import LogCopy, Record, Segment, SeriesCopy, Stored, TimerKind, TrimRule
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.models import WorkerAudit
+from taskcast_core.values import frozen
 
 
 @frozen

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-from attrs import field, frozen
+from attrs import field
 
 from taskcast_core.contracts.log_reader import LogReader
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.models import EventDraft, EventFilter, Level, Task, TaskStatus
 from taskcast_core.series import SeriesState
-from taskcast_core.values import value
+from taskcast_core.values import frozen, value
 
 TimerKind = Literal["ttl", "resume", "cleanup", "purge", "retry", "cold"]
 """``ttl``: execution deadline. ``resume``: wake a blocked task. ``cleanup``: next retention step of an ended one.

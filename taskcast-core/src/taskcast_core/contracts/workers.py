@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from attrs import frozen
-
 from taskcast_core.models import AssignMode, Task, Worker
+from taskcast_core.values import frozen
 
 AssignmentStatus = Literal["offered", "assigned", "running"]
 

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import field
 
 from taskcast_core.contracts.workers import Assignment, Workers
 from taskcast_core.errors import StoreUnavailable
 from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
 from taskcast_core.observers import Observers
+from taskcast_core.values import define, frozen
 from taskcast_core.workers import matching
 from taskcast_core.workers.claims import Claims
 from taskcast_core.workers.news import News

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
-
 from taskcast_core.contracts.workers import Assignment, Workers
 from taskcast_core.filters import matches_type
 from taskcast_core.models import MatchRule, Task, Worker
+from taskcast_core.values import frozen
 from taskcast_core.workers.settings import WorkerSettings
 
 PREFIX = "\x1flimit:"

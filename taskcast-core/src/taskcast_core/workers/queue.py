@@ -9,11 +9,12 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from attrs import define, field
+from attrs import field
 
 from taskcast_core.errors import StoreUnavailable, TaskcastError, WorkerNotFound
 from taskcast_core.models import AssignMode, Task, TaskStatus, Worker
 from taskcast_core.observers import Observers
+from taskcast_core.values import define
 from taskcast_core.workers import matching
 from taskcast_core.workers.claims import Claims
 from taskcast_core.workers.news import News

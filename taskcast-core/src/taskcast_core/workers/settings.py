@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import field
 
 from taskcast_core.models import AssignMode, ConnectionMode, DisconnectPolicy, MatchRule
+from taskcast_core.values import frozen
 
 DEFAULT_CAPACITY = 10
 DEFAULT_WEIGHT = 50.0

@@ -8,11 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field
 
 from taskcast_core.contracts.auth import Principal
 from taskcast_core.errors import ConfigError, Unauthorized
 from taskcast_core.ids import new_ulid
+from taskcast_core.values import frozen
 from taskcast_server.auth.options import DEFAULT_ALGORITHM, SYMMETRIC, AccessOptions, JwtOptions
 
 DEFAULT_TTL_S = 86_400

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Protocol
 
-from attrs import field, frozen
+from attrs import field
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -13,6 +13,7 @@ from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidKeyError
 
 from taskcast_core.errors import ConfigError
+from taskcast_core.values import frozen
 from taskcast_server.auth.options import DEFAULT_ALGORITHM, SYMMETRIC, JwtOptions
 
 _log = logging.getLogger(__name__)

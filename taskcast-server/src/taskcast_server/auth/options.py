@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from attrs import frozen
-
 from taskcast_core.config import Options, Surroundings, option
 from taskcast_core.config.reading import Scene
+from taskcast_core.values import frozen
 
 DEFAULT_ALGORITHM = "HS256"
 SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})

@@ -32,13 +32,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from taskcast_core import wire
 from taskcast_core.clock import Clock
 from taskcast_core.contracts.auth import Principal
 from taskcast_core.errors import Forbidden, InvalidInput, Unauthorized
 from taskcast_core.models import TaskAuthConfig
+from taskcast_core.values import frozen
 from taskcast_server.auth.claims import MalformedClaims, seconds
 from taskcast_server.auth.options import AuthOptions, JwtOptions
 from taskcast_server.auth.rules import claims_asked_for

@@ -7,9 +7,8 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 
-from attrs import frozen
-
 from taskcast_core.contracts.auth import Principal
+from taskcast_core.values import frozen
 
 MAX_TOKENS = 4096
 

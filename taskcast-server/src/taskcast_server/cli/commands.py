@@ -16,7 +16,8 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
-from attrs import frozen
+
+from taskcast_core.values import frozen
 
 _EMPTY = inspect.Parameter.empty
 _TYPES: dict[Any, click.ParamType[Any]] = {

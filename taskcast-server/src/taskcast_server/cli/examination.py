@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from attrs import frozen
-
+from taskcast_core.values import frozen
 from taskcast_server.cli.http import Api, ApiError, Unreachable
 
 Word = Literal["OK", "WARN", "FAIL", "SKIP"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 
-from attrs import frozen
+from taskcast_core.values import frozen
 
 MAX_LINE_CHARS = 16_384
 

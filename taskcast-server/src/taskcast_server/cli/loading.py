@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import field
 
 from taskcast_core.config import Config, InvalidConfig, Problem, load_config
 from taskcast_core.errors import ConfigError
 from taskcast_core.plugins import Plugins
 from taskcast_core.selection import Selected
+from taskcast_core.values import frozen
 from taskcast_server.cli.output import CliError
 
 ALWAYS = ("taskcast-core", "taskcast-server")

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field
 
+from taskcast_core.values import frozen
 from taskcast_server.cli.output import CliError
 
 ADMIN = "admin"

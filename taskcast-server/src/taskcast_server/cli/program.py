@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import IO
 
-from attrs import frozen
-
+from taskcast_core.values import frozen
 from taskcast_server.cli.output import CliError
 
 PIECE_BYTES = 64 << 10

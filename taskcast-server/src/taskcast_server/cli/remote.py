@@ -8,8 +8,9 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate
 
-from attrs import field, frozen
+from attrs import field
 
+from taskcast_core.values import frozen
 from taskcast_server.cli.flags import NodeOption, OutputOption, TokenOption, UrlOption
 from taskcast_server.cli.output import OutputFormat, tell_result
 from taskcast_server.cli.targets import Target, choose

@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import IO, Any
 
 import click
-from attrs import frozen
 
+from taskcast_core.values import frozen
 from taskcast_server.cli.follow import DONE, follow
 from taskcast_server.cli.http import Api, ApiError, Unreachable, task_path
 from taskcast_server.cli.insist import Insistence

@@ -6,7 +6,7 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from attrs import frozen
+from taskcast_core.values import frozen
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 MAX_FRAME_CHARS = 64 << 20

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from attrs import frozen
+from taskcast_core.values import frozen
 
 STOP_S = 45
 """Requests under way (15 s), observers and followers (10 s each) and the stores end within this."""

@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import field
 
+from taskcast_core.values import frozen
 from taskcast_server.cli.nodes_file import Node, nodes_path, read_nodes
 from taskcast_server.cli.output import CliError
 

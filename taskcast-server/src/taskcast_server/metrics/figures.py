@@ -12,11 +12,12 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import define, field, frozen
+from attrs import field
 
 from taskcast_core.contracts.followers import Backlog, FollowerKind
 from taskcast_core.errors import StoreUnavailable
 from taskcast_core.models import AssignMode, TaskStatus, Worker
+from taskcast_core.values import define, frozen
 from taskcast_core.workers import is_worker_store
 from taskcast_server.dependencies import DependencyState
 

@@ -6,9 +6,10 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
-from attrs import field, frozen
+from attrs import field
 
 from taskcast_core.meters import PENDING, Distribution
+from taskcast_core.values import frozen
 from taskcast_server.errors import TooManyRequests
 from taskcast_server.routing import Route
 

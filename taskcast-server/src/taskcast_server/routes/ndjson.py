@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import define, field
+from attrs import field
 
 from taskcast_core import wire
 from taskcast_core.errors import InvalidInput, TaskcastError
 from taskcast_core.models import EventDraft
+from taskcast_core.values import define
 from taskcast_server.calls import Call
 from taskcast_server.errors import CLOSE, BodyTooLarge
 from taskcast_server.requests import read_event

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from taskcast_core.contracts.followers import DeadLetter, Dirty, FollowerKind
 from taskcast_core.contracts.task_log import Stored
@@ -26,6 +26,7 @@ from taskcast_core.log_events import tell
 from taskcast_core.meters import SECONDS, Distribution
 from taskcast_core.models import Task, WebhookConfig
 from taskcast_core.states import TERMINAL
+from taskcast_core.values import frozen
 from taskcast_server.errors import LetterNotFound, LetterUndeliverable
 from taskcast_server.event_text import envelope_text, event_text
 from taskcast_server.webhooks.backoff import delay_ms, merge_retry

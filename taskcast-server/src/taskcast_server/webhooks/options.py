@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from attrs import frozen
-
 from taskcast_core.config import option
+from taskcast_core.values import frozen
 
 MAX_DELAY_MS = 86_400_000
 BOUNDS = {

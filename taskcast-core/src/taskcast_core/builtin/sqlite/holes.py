@@ -7,12 +7,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from attrs import define, field, frozen
+from attrs import field
 
 from taskcast_core.builtin.sqlite.counting import SPAN, counts_between
 from taskcast_core.builtin.sqlite.rows import HOLE_COLUMNS, LogNames, Row, insert_all, position
 from taskcast_core.entries import Hole
 from taskcast_core.packing import Counts, add_counts, pack_counts, unpack_counts
+from taskcast_core.values import define, frozen
 
 REMOVED = "INSERT INTO removed (pos, n, kind)"
 

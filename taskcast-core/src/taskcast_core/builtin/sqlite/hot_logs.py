@@ -8,7 +8,7 @@ import sqlite3
 from collections import OrderedDict
 
 import orjson
-from attrs import define, field
+from attrs import field
 
 from taskcast_core import wire
 from taskcast_core.builtin.sqlite.counting import counts_before
@@ -18,6 +18,7 @@ from taskcast_core.entries import Origin, draft_of
 from taskcast_core.machine import Kind, LogState
 from taskcast_core.packing import MODES, pack, unpack, unpack_or_none
 from taskcast_core.series import SeriesState
+from taskcast_core.values import define
 
 _TASK_WEIGHT = 2_000
 _SERIES_WEIGHT = 600

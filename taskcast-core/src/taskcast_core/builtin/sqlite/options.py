@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from attrs import frozen
-
 from taskcast_core.config.options import option
+from taskcast_core.values import frozen
 
 
 @frozen

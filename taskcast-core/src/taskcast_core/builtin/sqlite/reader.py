@@ -9,8 +9,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import frozen
-
 from taskcast_core.builtin.sqlite import counting
 from taskcast_core.builtin.sqlite.holes import part_of
 from taskcast_core.builtin.sqlite.hot_logs import load_series
@@ -38,6 +36,7 @@ from taskcast_core.ids import parse_event_id
 from taskcast_core.packing import Counts, pack, unpack
 from taskcast_core.series import folded
 from taskcast_core.stretch import Stretch
+from taskcast_core.values import frozen
 
 _CHUNK = 64  # rows: so little is read ahead of a page that ends early
 _IS_MIXED = (

@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from attrs import define, frozen
-
 from taskcast_core.builtin.sqlite.rows import translated
 from taskcast_core.builtin.sqlite.session import Published, Session
 from taskcast_core.builtin.sqlite.wal import WalKeeper
 from taskcast_core.errors import StoreUnavailable, TaskcastError
+from taskcast_core.values import define, frozen
 
 T = TypeVar("T")
 Work = Callable[[Session], Any]
