@@ -40,6 +40,7 @@ _KEYS_AT_ONCE = 128
 
 # OR FAIL: no journal for the statement alone, which would copy every page first; the transaction is undone anyway.
 ENTRIES = "INSERT OR FAIL INTO entries"
+_PLAIN = f"{ENTRIES} (pos, timestamp, kind, text)"
 TEXTS = "INSERT OR REPLACE INTO texts"
 CHECKPOINTS = "INSERT OR REPLACE INTO checkpoints"
 KINDS = "INSERT OR REPLACE INTO kinds"
@@ -57,6 +58,7 @@ class Pending:
 
     def __init__(self) -> None:
         self._entries: list[Row] = []
+        self._plain: list[Row] = []  # of no series
         self._texts: list[Row] = []
         self._checkpoints: list[Row] = []
         self._keys: dict[tuple[int, str], tuple[int, KeyRecord]] = {}
@@ -79,8 +81,11 @@ class Pending:
             self._add_checkpoints(log, outcome.entries)
         log.state.merge(outcome)
         for entry in outcome.entries:
+            if entry.series_id is None:
+                self._plain.append(_plain_row(log, entry))
+                continue
             self._entries.append(entry_row(log, entry))
-            if entry.series_id is not None and entry.series_id in outcome.series:
+            if entry.series_id in outcome.series:
                 log.payloads[entry.series_id] = len(entry.text)
         for series_id in outcome.series:
             log.series_number(series_id)
@@ -168,7 +173,8 @@ class Pending:
         insert_all(connection, KINDS, [kind_row(logs[num], kind) for num, kind in self._kinds])
         insert_all(connection, SERIES, [series_row(logs[num], series_id) for num, series_id in self._series])
         gone = {position(num, index) for num, index in self._removed}
-        insert_all(connection, ENTRIES, [row for row in self._entries if row[0] not in gone] if gone else self._entries)
+        for head, rows in ((_PLAIN, self._plain), (ENTRIES, self._entries)):
+            insert_all(connection, head, [row for row in rows if row[0] not in gone] if gone else rows)
         insert_all(connection, CHECKPOINTS, self._checkpoints)
         insert_all(connection, TEXTS, self._texts)
         for num, series, tail in self._joins:
@@ -178,7 +184,7 @@ class Pending:
 
     def _dig(self, connection: sqlite3.Connection, gone: set[int]) -> None:
         removed: dict[int, list[holes.Removed]] = {}
-        written = {row[0]: row for row in self._entries if row[0] in gone}
+        written = {row[0]: row for row in (*self._plain, *self._entries) if row[0] in gone}
         for pos in sorted(gone):
             row = (
                 written.get(pos)
@@ -227,6 +233,16 @@ def entry_row(log: HotLog, entry: Entry, given_id: str | None = None) -> Row:
         None if entry.series_mode is None else MODE_CODES[entry.series_mode], entry.run, entry.end,
         pack_or_none(given_id), entry.text,
     )  # fmt: skip
+
+
+def _plain_row(log: HotLog, entry: Entry) -> Row:
+    """The row of an entry of no series and with no id of its own.
+
+    Bytes and None are looked up among sqlite3's adapters, value by value, which takes longer than all the rest of an
+    INSERT; an array of bytes is taken as it is.
+    """
+    kind = log.kind_number((entry.type, entry.level))
+    return position(log.num, entry.index), entry.timestamp, kind, bytearray(entry.text)
 
 
 def head_row(log: HotLog) -> Row:

@@ -216,8 +216,8 @@ def insert_all(connection: sqlite3.Connection, head: str, rows: Iterable[Row]) -
     for start in range(0, whole, _MANY):
         values = [value for row in waiting[start : start + _MANY] for value in row]
         connection.execute(_insert(head, width, _MANY), values)
-    for row in waiting[whole:]:
-        connection.execute(_insert(head, width, 1), row)
+    if whole < len(waiting):
+        connection.executemany(_insert(head, width, 1), waiting[whole:])
 
 
 # ── Errors ────────────────────────────────────────────────────────────────────────────────────────────────────────
