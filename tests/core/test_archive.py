@@ -438,7 +438,7 @@ async def test_a_rewound_log_that_only_got_an_older_record_gives_way(tiers: Tier
         found = await tiers.hot.get(task_id)
         return found is not None and found.task.status == "paused" and found.epoch == 2
 
-    tiers.engine._notify(Committed(log.stored, ()))
+    tiers.engine._commits.announce(Committed(log.stored, ()))
     await eventually(is_paused)
     await tiers.archived(task_id)
     assert await tiers.cold.get(task_id) == evolve(await tiers.existing(task_id), first_index=0)

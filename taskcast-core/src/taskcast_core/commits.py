@@ -1,13 +1,15 @@
-"""The one way into the log: commit, then tell the readers here, the other processes and the observers."""
+"""The one way into the log: commit, then tell the readers here, the other processes, the followers and observers."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from time import perf_counter
+from typing import Any
 
 from taskcast_core.contracts.broadcast import Bell, Broadcast
 from taskcast_core.contracts.task_log import Change, Committed, Guard, Key, Record, Stored, TaskLog
 from taskcast_core.errors import Conflict, GuardFailed, NotHot, StaleAssignment, TaskEnded, TaskNotFound
+from taskcast_core.followers import Follower
 from taskcast_core.hub import Hub
 from taskcast_core.instruments import NONE, Instruments
 from taskcast_core.meters import PENDING
@@ -32,11 +34,12 @@ class Commits:
         hub: Hub,
         broadcast: Broadcast,
         observers: Observers,
+        followers: Sequence[Follower],
         rehydrate: Rehydrate,
         instruments: Instruments = NONE,
     ) -> None:
         self._log, self._hub, self._broadcast = log, hub, broadcast
-        self._observers, self._rehydrate = observers, rehydrate
+        self._observers, self._followers, self._rehydrate = observers, followers, rehydrate
         self._meters, self._tracer = instruments.meters, instruments.tracer
         self._is_heard: Callable[[str], bool] = getattr(broadcast, "is_heard", lambda _: True)
 
@@ -59,7 +62,7 @@ class Commits:
             self.announce(committed)
         return committed
 
-    def commit(self, task_id: str, change: Change) -> Awaitable[Committed]:
+    def commit(self, task_id: str, change: Change) -> Coroutine[Any, Any, Committed]:
         """Make one change.
 
         Raises:
@@ -158,5 +161,8 @@ class Commits:
             else:
                 with self._tracer.span("taskcast.broadcast", task_id=task.id, last_index=last_index):
                     self._broadcast.publish(bell)
+        if stored.record.lanes:
+            for follower in self._followers:
+                follower.notify()
         if entries and self._observers.events_committed:
             self._observers.events_committed(task_id=task.id, events=[entry.event() for entry in entries])

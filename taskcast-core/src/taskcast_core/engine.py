@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, overload
@@ -47,6 +47,7 @@ from taskcast_core.retention import RetentionSettings
 from taskcast_core.settings import EngineSettings
 from taskcast_core.signals import SIGNAL_KEY_MS, SignalInput, signal_draft
 from taskcast_core.subscription import Subscription
+from taskcast_core.workers import WorkerLayer
 
 _LIVE = Guard(states.LIVE)
 
@@ -93,12 +94,11 @@ class TaskEngine:
             self.settings,
             clock or Clock(),
             self.instruments,
-            self._notify,
         )
         self.hub, self.sweeper, self.workers = parts.hub, parts.sweeper, parts.workers
         self._storage, self._transfers, self._background = parts.storage, parts.transfers, parts.background
         self.reader = self._storage.reader
-        self._commits, self._lifecycle, self._followers = parts.commits, parts.lifecycle, parts.followers
+        self._commits, self._lifecycle = parts.commits, parts.lifecycle
         self._running: AsyncExitStack | None = None
         for handler in parts.handlers:
             handler.attach(self)
@@ -202,7 +202,6 @@ class TaskEngine:
         check_positive(payload.resume_after_ms, "resumeAfterMs")
         key = self._key("transition", task_id, idempotency_key, (status, payload), REPLY_KEY_MS)
         committed = await self._lifecycle.transition(task_id, status, payload, key=key, assignment_id=assignment_id)
-        self._notify(committed)
         return committed.stored.task
 
     async def resolve_task(self, task_id: str, data: JsonValue = None) -> Task:
@@ -220,7 +219,6 @@ class TaskEngine:
         committed = await self._lifecycle.transition(
             task_id, "running", TransitionInput(result=result), only_if=lambda stored: stored.task.status == "blocked"
         )
-        self._notify(committed)
         return committed.stored.task
 
     async def get_blocked_request(self, task_id: str) -> BlockedRequest:
@@ -278,26 +276,31 @@ class TaskEngine:
         committed = await self.append(task_id, drafts, idempotency_key=idempotency_key, assignment_id=assignment_id)
         return [entry.event() for entry in committed.entries]
 
-    async def append(
+    def append(
         self,
         task_id: str,
         drafts: tuple[EventDraft, ...],
         *,
         idempotency_key: str | None = None,
         assignment_id: str | None = None,
-    ) -> Committed:
+    ) -> Coroutine[Any, Any, Committed]:
         """``publish_events`` for callers that want the entries as they were committed. Raises as ``publish_event``."""
+        # No coroutine of its own where it would only hand on: every event comes through here.
         if len(drafts) > self.settings.max_batch:
             raise InvalidInput(f"at most {self.settings.max_batch} events at once")
         key = None
         if idempotency_key is not None:
             key = self._key("publish", task_id, idempotency_key, drafts, PUBLISH_KEY_MS)
         guard = _LIVE if assignment_id is None else Guard(states.LIVE, None, assignment_id)
-        committed = await self._commits.commit(task_id, Change(drafts, None, guard, key, self.settings.limits))
-        self._notify(committed)
+        commit = self._commits.commit(task_id, Change(drafts, None, guard, key, self.settings.limits))
+        return commit if self.workers is None else self._with_sign_of_life(commit, self.workers)
+
+    async def _with_sign_of_life(self, commit: Awaitable[Committed], workers: WorkerLayer) -> Committed:
+        """Who publishes to a task is at work on it."""
+        committed = await commit
         owned_by = committed.stored.record.task.assignment_id
-        if owned_by is not None and self.workers is not None:
-            await self.workers.seen(owned_by)
+        if owned_by is not None:
+            await workers.seen(owned_by)
         return committed
 
     async def signal(
@@ -315,13 +318,7 @@ class TaskEngine:
         draft = signal_draft(given, self.now_ms())
         key = self._key("signal", task_id, given.id, given, SIGNAL_KEY_MS)
         committed = await self._commits.commit(task_id, Change((draft,), None, _LIVE, key, self.settings.limits))
-        self._notify(committed)
         return committed.entries[0].event()
-
-    def _notify(self, committed: Committed) -> None:
-        if committed.stored.record.lanes:
-            for follower in self._followers:
-                follower.notify()
 
     # ── Reading ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -22,18 +22,19 @@ GAP_TYPE = "taskcast:gap"
 
 
 class Origin:
-    """Whose log an entry stands in: task and epoch. One object is shared by all entries of both."""
+    """Whose log an entry stands in: task and epoch. One object is shared by all entries of both.
 
-    __slots__ = ("_ids", "epoch", "salt", "task_id", "task_json")
+    Attributes:
+        event_id: gives the id of the entry with this timestamp (ms) and index.
+    """
+
+    __slots__ = ("_ids", "epoch", "event_id", "salt", "task_id", "task_json")
 
     def __init__(self, task_id: str, epoch: int, salt: int) -> None:
         self.task_id, self.epoch, self.salt = task_id, epoch, salt
         self.task_json = b"%b" % wire.dumps(task_id)  # a copy: see `draft_text`
         self._ids = EventIdMaker(salt)
-
-    def event_id(self, timestamp: int, index: int) -> str:
-        """The id of the entry with this timestamp (ms) and index."""
-        return self._ids.one(timestamp, index)
+        self.event_id = self._ids.one
 
     def event_ids(self, timestamp: int, first: int, count: int) -> list[str]:
         """The ids of consecutive entries of one commit."""
@@ -184,8 +185,8 @@ def draft_text(draft: EventDraft) -> bytes:
         data = wire.dumps(draft.data)
     head = _before_data(draft.type, draft.level)
     if draft.series_id is None and draft.series_mode is None and draft.series_acc_field is None:
-        return b"%b%b}" % (head, data)
-    return b"%b%b%b" % (head, data, _behind_data(draft.series_id, draft.series_mode, draft.series_acc_field))
+        return head + data + b"}"
+    return head + data + _behind_data(draft.series_id, draft.series_mode, draft.series_acc_field)
 
 
 @lru_cache(4096)

@@ -7,11 +7,12 @@ that a commit has to know, and grows with the number of series and of distinct (
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from attrs import evolve
+from attrs import evolve, field
 
-from taskcast_core.contracts.task_log import Change, Key, LogLimits, Record, Segment, Stored, TrimRule
+from taskcast_core.contracts.task_log import Change, Committed, Key, LogLimits, Record, Segment, Stored, TrimRule
 from taskcast_core.entries import Entry, Origin, draft_text
 from taskcast_core.errors import GuardFailed, IdempotencyConflict, LimitExceeded
 from taskcast_core.filters import matches_any_type
@@ -26,7 +27,7 @@ from taskcast_core.series import (
     text_of,
     with_default_field,
 )
-from taskcast_core.values import define, frozen
+from taskcast_core.values import define, frozen, value
 
 Kind = tuple[str, Level]
 """An event's type and level: all that filters look at."""
@@ -52,8 +53,8 @@ class LogState:
     def merge(self, outcome: Outcome) -> None:
         """Become the state after a commit."""
         self.stored = outcome.stored
-        if outcome.series:
-            self.series.update(outcome.series)
+        if outcome.series is not _NO_SERIES:
+            self.series.update(outcome.series.states)
         kinds = self.kinds
         for kind, n in outcome.kinds.items():
             kinds[kind] = kinds.get(kind, 0) + n
@@ -83,22 +84,35 @@ class KeyRecord:
 
 
 @define
-class Outcome:
-    """What a commit changes; the store makes all of it true at once.
+class SeriesChanges:
+    """What a commit does to series.
 
     Attributes:
-        parts: what the accumulate entries do to their series' texts. replaced: indexes whose entries become holes
-        (older values of latest series; may be among the new ones). kinds, size: to be added to the state's.
+        states: those that are other ones now. parts: what the accumulate entries do to their series' texts.
+        replaced: indexes whose entries become holes (older values of latest series; may be among the new ones).
     """
 
-    stored: Stored
-    entries: tuple[Entry, ...]
-    series: dict[str, SeriesState]
-    parts: list[TextPart]
-    replaced: list[int]
-    kinds: dict[Kind, int]
-    size: int
-    key: KeyRecord | None
+    states: dict[str, SeriesState] = field(factory=dict)
+    parts: list[TextPart] = field(factory=list)
+    replaced: list[int] = field(factory=list)
+
+
+_NOTHING: Mapping[Any, Any] = {}
+_NO_SERIES = SeriesChanges()  # what most commits change of them
+
+
+@value
+class Outcome(Committed):
+    """What a commit changes; the store makes all of it true at once, and hands it on as the reply.
+
+    Attributes:
+        kinds, size: to be added to the state's. series: not to be changed.
+    """
+
+    kinds: Mapping[Kind, int] = _NOTHING
+    size: int = 0
+    key: KeyRecord | None = None
+    series: SeriesChanges = _NO_SERIES
 
 
 def new_state(record: Record, *, epoch: int = 1, salt: int, now: int) -> LogState:
@@ -123,12 +137,11 @@ def apply(state: LogState, change: Change, now: int) -> Outcome:
         record, rev = change.record, rev + 1
     last_index, last_timestamp = stored.last_index + len(change.events), now if change.events else stored.last_timestamp
     after = Stored(record, stored.segments, rev, last_index, last_timestamp, stored.first_index)
-    outcome = Outcome(after, (), {}, [], [], {}, 0, None)
-    if change.events:
-        _append(state, outcome, change.events, now)
-        _check_limits(state, outcome, change.limits)
-    if change.key is not None:
-        outcome.key = _key_record(change.key, change, stored, after, now)
+    key = None if change.key is None else _key_record(change.key, change, stored, after, now)
+    if not change.events:
+        return Outcome(after, (), key=key)
+    outcome = _append(state, after, change.events, now, key)
+    _check_limits(state, outcome, change.limits)
     return outcome
 
 
@@ -142,22 +155,25 @@ def _check_guard(change: Change, stored: Stored) -> None:
         raise GuardFailed("status", stored)
 
 
-def _append(state: LogState, out: Outcome, drafts: tuple[EventDraft, ...], now: int) -> None:
+def _append(state: LogState, after: Stored, drafts: tuple[EventDraft, ...], now: int, key: KeyRecord | None) -> Outcome:
     origin, index = state.origin, state.stored.last_index
     entries = []
     size = 0
+    series = _NO_SERIES
     for draft in drafts:
         index += 1
         if draft.series_id is not None and draft.series_mode in ("accumulate", "latest"):
-            entry = _append_to_series(state, out, draft, index, now)
+            if series is _NO_SERIES:
+                series = SeriesChanges()
+            entry = _append_to_series(state, series, draft, index, now)
             size += len(entry.text)
         else:
             text = draft_text(draft)
             entry = Entry(origin, index, now, draft, None, text)
             size += len(text)
         entries.append(entry)
-    out.entries, out.size = tuple(entries), size
-    out.kinds = _count_kinds(drafts)
+    kinds = {(drafts[0].type, drafts[0].level): 1} if len(drafts) == 1 else _count_kinds(drafts)
+    return Outcome(after, tuple(entries), kinds, size, key, series)
 
 
 def _count_kinds(drafts: tuple[EventDraft, ...]) -> dict[Kind, int]:
@@ -173,10 +189,10 @@ def _count_kinds(drafts: tuple[EventDraft, ...]) -> dict[Kind, int]:
     return kinds
 
 
-def _append_to_series(state: LogState, out: Outcome, draft: EventDraft, index: int, now: int) -> Entry:
+def _append_to_series(state: LogState, out: SeriesChanges, draft: EventDraft, index: int, now: int) -> Entry:
     assert draft.series_id is not None
     series_id = draft.series_id
-    previous = out.series.get(series_id) or state.series.get(series_id)
+    previous = out.states.get(series_id) or state.series.get(series_id)
     default_field = previous.default_field if previous else None
     part: TextPart | None = None
     if draft.series_mode == "accumulate":
@@ -185,7 +201,7 @@ def _append_to_series(state: LogState, out: Outcome, draft: EventDraft, index: i
         out.parts.append(part)
     elif previous and previous.mode == "latest":
         out.replaced.append(previous.last_index)
-    out.series[series_id] = advance(draft, index, previous, default_field, part)
+    out.states[series_id] = advance(draft, index, previous, default_field, part)
     entry = Entry(state.origin, index, now, draft)
     if part:
         entry.run, entry.end = part.run, part.end
@@ -197,7 +213,8 @@ def _check_limits(state: LogState, appended: Outcome, limits: LogLimits) -> None
         raise LimitExceeded("maxEventsPerTask", limits.max_events)
     if state.size + appended.size > limits.max_bytes:
         raise LimitExceeded("maxBytesPerTask", limits.max_bytes)
-    if appended.series and len(state.series.keys() | appended.series.keys()) > limits.max_series:
+    states = appended.series.states
+    if states and len(state.series.keys() | states.keys()) > limits.max_series:
         raise LimitExceeded("maxSeriesPerTask", limits.max_series)
     for kind in appended.kinds:
         if kind not in state.kinds:
@@ -216,20 +233,19 @@ def _key_record(key: Key, change: Change, before: Stored, after: Stored, now: in
 
 def absorbed(state: LogState, entry: Entry) -> Outcome:
     """What an entry that was committed elsewhere adds to a copy of its log; the record is not its matter."""
-    series: dict[str, SeriesState] = {}
-    parts: list[TextPart] = []
-    replaced: list[int] = []
+    series = SeriesChanges()
     series_id = entry.series_id
     if series_id is not None and entry.series_mode in ("accumulate", "latest"):
         previous = state.series.get(series_id)
         part = _part_of(entry, previous)
         default = previous.default_field if previous and previous.default_field else _default_field(part)
-        series[series_id] = advance(entry.draft, entry.index, previous, default, part)
-        parts = [part] if part else []
+        series.states[series_id] = advance(entry.draft, entry.index, previous, default, part)
+        if part:
+            series.parts.append(part)
         if entry.series_mode == "latest" and previous and previous.mode == "latest":
-            replaced = [previous.last_index]
+            series.replaced.append(previous.last_index)
     kinds = {(entry.type, entry.level): 1}
-    return Outcome(state.stored, (entry,), series, parts, replaced, kinds, len(entry.text), None)
+    return Outcome(state.stored, (entry,), kinds, len(entry.text), None, series)
 
 
 def _part_of(entry: Entry, previous: SeriesState | None) -> TextPart | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import evolve
 
@@ -13,14 +13,14 @@ from taskcast_core.commits import Commits
 from taskcast_core.contracts.broadcast import Broadcast
 from taskcast_core.contracts.hot_store import ShortTermStore, is_cold_capable
 from taskcast_core.contracts.long_term import LongTermStore
-from taskcast_core.contracts.task_log import Committed, Stored, TimerKind
+from taskcast_core.contracts.task_log import Stored, TimerKind
 from taskcast_core.deadlines import Action, Sweeper
 from taskcast_core.errors import PluginError
 from taskcast_core.followers import Follower, Handler
 from taskcast_core.hub import Hub
 from taskcast_core.ids import new_ulid
 from taskcast_core.instruments import Instruments
-from taskcast_core.lifecycle import Compute, Lifecycle
+from taskcast_core.lifecycle import Lifecycle
 from taskcast_core.models import Task
 from taskcast_core.observers import Observers
 from taskcast_core.settings import EngineSettings
@@ -31,9 +31,6 @@ from taskcast_core.workers import WorkerLayer, is_worker_store
 
 class Parts:
     """The parts of one engine.
-
-    Args:
-        notify: is told of commits to tasks that followers may have something to do about.
 
     Raises:
         PluginError: workers are enabled, and the store keeps none.
@@ -49,16 +46,15 @@ class Parts:
         settings: EngineSettings,
         clock: Clock,
         instruments: Instruments,
-        notify: Callable[[Committed], None],
     ) -> None:
-        self._settings, self._notify = settings, notify
+        self._settings = settings
         self._node = new_ulid(clock.now_ms())
         self.storage = Storage(hot, cold, observers, settings.archive)
         self.hub = Hub(hot, self.storage.reader, broadcast, self._find, settings.hub, observers)
         self.hub.meters = instruments.meters
-        self.commits = Commits(hot, self.hub, broadcast, observers, self.storage.rehydrate, instruments)
         self.handlers = (*self._archivers(), *handlers)
         self.followers = [self._follower(handler, observers) for handler in self.handlers]
+        self.commits = Commits(hot, self.hub, broadcast, observers, self.followers, self.storage.rehydrate, instruments)
         self.lifecycle = Lifecycle(
             hot,
             hot,
@@ -116,7 +112,7 @@ class Parts:
         return WorkerLayer(
             store,
             self.commits.current,
-            self._move,
+            self.lifecycle.move,
             self.storage.cold,
             observers,
             self.hub,
@@ -137,8 +133,3 @@ class Parts:
     async def _moved(self, before: Task | None, after: Task) -> None:
         if self.workers is not None:
             await self.workers.moved(before, after)
-
-    async def _move(self, task_id: str, compute: Compute, *, is_quiet: bool = False) -> Committed:
-        committed = await self.lifecycle.move(task_id, compute, is_quiet=is_quiet)
-        self._notify(committed)
-        return committed

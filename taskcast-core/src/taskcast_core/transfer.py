@@ -208,7 +208,7 @@ class Replay:
         (made,) = outcome.entries
         entry = Entry(made.origin, made.index, made.timestamp, made.draft, event.id)
         entry.run, entry.end = made.run, made.end
-        for part in outcome.parts:
+        for part in outcome.series.parts:
             pieces = self._texts.setdefault(part.series_id, {}).setdefault(part.run, [part.prefix])
             pieces.append(part.text or "")
         return entry

@@ -160,7 +160,7 @@ class TaskcastApp:
         if reply is None:
             return 200
         if call.direct is not None and reply.chunks is None:
-            further = b"%b: %b\r\n" % (request_ids.HEADER, call.request_id)
+            further = b"x-request-id: " + call.request_id + b"\r\n"
             if call.further_headers:
                 further += as_sent(call.further_headers)
             if call.direct.reply(reply.status, reply.headers, reply.body, further):

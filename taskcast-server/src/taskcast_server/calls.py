@@ -107,7 +107,7 @@ class Call:
         Raises:
             BodyTooLarge. ClientGone: the client left before it was complete.
         """
-        whole = self._whole_body(maximum)
+        whole = self.body_at_hand(maximum)
         if whole is not None:
             return whole
         maximum = maximum or self.services.limits.max_body_bytes
@@ -125,8 +125,8 @@ class Call:
             raise BodyTooLarge(maximum, is_read=not more or await self.drain())
         return bytes(parts)
 
-    def _whole_body(self, maximum: int | None) -> bytes | None:
-        """The body, where it is all there and need not be waited for. Raises BodyTooLarge."""
+    def body_at_hand(self, maximum: int | None = None) -> bytes | None:
+        """The body, where it is all there and need not be waited for; once. Raises BodyTooLarge."""
         whole = None if self.direct is None else self.direct.whole_body()
         if whole is not None and len(whole) > (maximum or self.services.limits.max_body_bytes):
             raise BodyTooLarge(maximum or self.services.limits.max_body_bytes)
@@ -160,13 +160,7 @@ class Call:
 
     async def json(self, maximum: int | None = None) -> Any:
         """The body as JSON. Raises MalformedBody, and as ``body`` does."""
-        text = self._whole_body(maximum)
-        if text is None:
-            text = await self.body(maximum)
-        try:
-            return wire.loads(text)
-        except InvalidInput:
-            raise MalformedBody from None
+        return as_json(await self.body(maximum))
 
     async def json_object(self, maximum: int | None = None) -> dict[str, Any]:
         """The body as a JSON object. Raises InvalidInput when it is something else, and as ``json`` does."""
@@ -272,3 +266,11 @@ class Call:
         """The ``X-Taskcast-Assignment`` header."""
         given = self._headers.get(b"x-taskcast-assignment")
         return given.decode("latin-1") if given else None
+
+
+def as_json(body: bytes) -> Any:
+    """A body as JSON. Raises MalformedBody."""
+    try:
+        return wire.loads(body)
+    except InvalidInput:
+        raise MalformedBody from None

@@ -205,7 +205,7 @@ class Exchange:
         else:
             last = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         first = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        return b"%b%b%b%b" % (first, connection.standing_headers(), fields, last)
+        return first + connection.standing_headers() + fields + last
 
     def _go_on(self, body: bytes, *, is_last: bool) -> None:
         head, self._head = self._head, b""

@@ -27,6 +27,23 @@ _NOTHING: dict[str, Any] = {}
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 _NOTED = _FORWARDED | {b"expect"}
 
+# All of its keys: a copy with other values is made faster than a dictionary of its own.
+_SCOPE: dict[str, Any] = {
+    "type": "http",
+    "asgi": {"version": "3.0", "spec_version": "2.3"},
+    "http_version": "",
+    "server": None,
+    "client": None,
+    "scheme": "",
+    "method": "",
+    "root_path": "",
+    "path": "",
+    "raw_path": b"",
+    "query_string": b"",
+    "headers": [],
+    "state": {},
+    "extensions": {},
+}
 _JSON: Header = (b"content-type", b"application/json")
 
 MAX_HEAD_BYTES = 64 << 10
@@ -194,18 +211,10 @@ class DirectProtocol(HttpToolsProtocol):
         self._is_in_head = False
         parser, url = self.parser, self.url
         version, method = parser.get_http_version(), parser.get_method().decode("ascii")
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "method": method,
-            "root_path": self.root_path,
-            "headers": self.headers,
-            "state": self.app_state.copy(),
-        }
+        scope = _SCOPE.copy()
+        scope["http_version"], scope["method"], scope["headers"] = version, method, self.headers
+        scope["server"], scope["client"], scope["scheme"] = self.server, self.client, self.scheme
+        scope["root_path"], scope["state"] = self.root_path, self.app_state.copy()
         self.scope = scope  # type: ignore[assignment]
         if parser.should_upgrade() and method != "CONNECT":
             self._is_upgrade = True

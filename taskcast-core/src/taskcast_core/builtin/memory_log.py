@@ -18,7 +18,7 @@ from taskcast_core.entries import Entry, Hole, Origin, condense, texts_of
 from taskcast_core.errors import NotRetained, ReplyExpired
 from taskcast_core.filters import View
 from taskcast_core.ids import parse_event_id
-from taskcast_core.series import TextPart, folded
+from taskcast_core.series import folded
 from taskcast_core.stretch import Columns, Stretch
 
 _index_of, _timestamp_of = attrgetter("index"), attrgetter("timestamp")
@@ -53,14 +53,13 @@ class MemoryLog:
         self._condense()
         self.state.merge(outcome)
         self._extend(outcome.entries, outcome.kinds)
-        self._write_on(outcome.parts)
-        for index in outcome.replaced:
-            self._remove(index)
+        if outcome.series.states:
+            self._write_on(outcome.series)
         if outcome.key is not None:
             self._keys[outcome.key.name] = outcome.key
             while len(self._keys) > machine.NEWEST_KEYS:
                 self._keys.popitem(last=False)
-        return Committed(outcome.stored, outcome.entries)
+        return outcome
 
     def known_key(self, key: Key, now: int) -> machine.KeyRecord | None:
         """What is remembered under a key, if its time is not over."""
@@ -108,15 +107,17 @@ class MemoryLog:
         if entry.given_id is not None:
             self._given_ids[entry.given_id] = entry.index
 
-    def _write_on(self, parts: Sequence[TextPart]) -> None:
-        """Continue the texts of series."""
-        for part in parts:
+    def _write_on(self, series: machine.SeriesChanges) -> None:
+        """Continue the texts of series, and let their latest entries take the place of older ones."""
+        for part in series.parts:
             runs = self._texts.setdefault(part.series_id, {})
             rope = runs.get(part.run)
             if rope is None:
                 rope = runs[part.run] = Rope(part.prefix)
             if part.text:
                 rope.append(part.text)
+        for index in series.replaced:
+            self._remove(index)
 
     def _remove(self, index: int, *, cut_series: bool = False, lost_series: bool = False) -> None:
         """Put a hole where an entry is (no-op where none is, or where the cold copy has it)."""
@@ -269,9 +270,7 @@ class MemoryLog:
         outcome = machine.absorbed(self.state, item)
         self.state.merge(outcome)
         self._adopt(item)
-        self._write_on(outcome.parts)
-        for index in outcome.replaced:
-            self._remove(index)
+        self._write_on(outcome.series)
 
     def entry(self, index: int) -> Entry | None:
         """The entry at an index, if it is here."""

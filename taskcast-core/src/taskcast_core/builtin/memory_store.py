@@ -166,7 +166,8 @@ class MemoryShortTermStore(MemoryReads, MemoryDuties):
             self._workers.pending.place(stored.task)
             if key is not None and (made := log.known_key(key, self.now_ms())):
                 self._replies.keep(made)
-        self._lanes.mark(task_id, stored.record.lanes)
+        if stored.record.lanes:
+            self._lanes.mark(task_id, stored.record.lanes)
         return committed
 
     async def found_epoch(self, task_id: str, seen_epoch: int, floor: int) -> Stored | None:

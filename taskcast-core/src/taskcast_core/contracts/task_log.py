@@ -144,7 +144,7 @@ class Committed:
 
     stored: Stored
     entries: tuple[Entry, ...]
-    replayed: bool = False
+    replayed: bool = field(default=False, kw_only=True)
 
 
 @frozen

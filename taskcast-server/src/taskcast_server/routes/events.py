@@ -8,7 +8,7 @@ from functools import lru_cache
 from taskcast_core.deliveries import Delivery
 from taskcast_core.history import PAGE, History
 from taskcast_core.models import Cursor
-from taskcast_server.calls import Call
+from taskcast_server.calls import Call, as_json
 from taskcast_server.event_text import event_text, event_texts
 from taskcast_server.exchange import Header
 from taskcast_server.requests import read_cursor, read_events, read_limit, read_view
@@ -23,7 +23,8 @@ async def publish(call: Call) -> Reply:
     """``POST /tasks/{taskId}/events``: one event, a list, or a stream of lines."""
     if _are_lines(call.header(b"content-type")):
         return await publish_lines(call)
-    body = await call.json()
+    text = call.body_at_hand()
+    body = as_json(await call.body() if text is None else text)
     drafts = read_events(body, call.services.limits)
     if not call.is_anybody():
         await call.check_rules()
@@ -31,15 +32,14 @@ async def publish(call: Call) -> Reply:
     committed = await call.services.engine.append(
         call.task_id, drafts, idempotency_key=call.idempotency_key(), assignment_id=assignment_id
     )
-    texts = event_texts(committed.entries)
     headers: tuple[Header, ...] = (JSON,)
     if assignment_id is not None:
         headers += told_with_publish(call.services.engine, committed.stored.task)
     if isinstance(body, list):
-        call.note = f"{len(texts)} events"
-        return Reply(201, b"[%b]" % b",".join(texts), headers)
+        call.note = f"{len(drafts)} events"
+        return Reply(201, b"[%b]" % b",".join(event_texts(committed.entries)), headers)
     call.note = f"type: {drafts[0].type}"
-    return Reply(201, texts[0], headers)
+    return Reply(201, event_text(committed.entries[0]), headers)
 
 
 @lru_cache(64)

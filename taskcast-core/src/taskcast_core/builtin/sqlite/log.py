@@ -138,7 +138,7 @@ def commit(session: Session, task_id: str, change: Change) -> Committed:
     session.apply(log, outcome, has_record=change.record is not None)
     if change.record is not None and outcome.key is not None:
         keep_reply(session, outcome.key)
-    return Committed(outcome.stored, outcome.entries)
+    return outcome
 
 
 def _replay(session: Session, task_id: str, log: HotLog | None, known: KeyRecord) -> Committed:

@@ -27,7 +27,7 @@ from taskcast_core.builtin.sqlite.rows import (
 from taskcast_core.contracts.followers import kind_of
 from taskcast_core.contracts.task_log import Record
 from taskcast_core.entries import Entry
-from taskcast_core.machine import KeyRecord, Outcome
+from taskcast_core.machine import KeyRecord, Outcome, SeriesChanges
 from taskcast_core.packing import pack, pack_counts, pack_or_none
 from taskcast_core.series import SeriesState, TextPart
 
@@ -85,20 +85,24 @@ class Pending:
                 self._plain.append(_plain_row(log, entry))
                 continue
             self._entries.append(entry_row(log, entry))
-            if entry.series_id in outcome.series:
+            if entry.series_id in outcome.series.states:
                 log.payloads[entry.series_id] = len(entry.text)
-        for series_id in outcome.series:
-            log.series_number(series_id)
-            self._series.add((log.num, series_id))
-        for part in outcome.parts:
-            self._add_part(log, part)
-        for index in outcome.replaced:
-            self._removed.add((log.num, index))
+        if outcome.series.states:
+            self._add_series(log, outcome.series)
         if has_record:
             self._records[log.num] = log
         if outcome.key is not None:
             log.keys += 1
             self._keys[log.num, outcome.key.name] = (log.keys, outcome.key)
+
+    def _add_series(self, log: HotLog, series: SeriesChanges) -> None:
+        for series_id in series.states:
+            log.series_number(series_id)
+            self._series.add((log.num, series_id))
+        for part in series.parts:
+            self._add_part(log, part)
+        for index in series.replaced:
+            self._removed.add((log.num, index))
 
     def mark(self, log: HotLog, lane: str, now: int, turn: int) -> None:
         """Note that a lane has something new."""
