@@ -97,8 +97,9 @@ def _batches(target: Target, size: Size) -> Row:
 def _ndjson(target: Target, size: Size) -> Row:
     path = f"/tasks/{target.new_task()}/events"
     row = requests(
-        target.port, target.pid, path, NDJSON, conns=1, seconds=size.seconds, warm_up=0, type="application/x-ndjson"
-    )
+        target.port, target.pid, path, NDJSON, conns=1, seconds=60, warm_up=0, most=size.of(6),
+        type="application/x-ndjson",
+    )  # fmt: skip # not for some seconds, because what is half done when they are over would be a large part
     return _per_event(row, NDJSON_LINES)
 
 

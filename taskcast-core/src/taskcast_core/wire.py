@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -65,6 +65,14 @@ def loads(text: bytes | bytearray | memoryview | str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return _loads_slowly(text)
+
+
+def loads_each(texts: Sequence[bytes]) -> list[Any]:
+    """``loads`` for many texts, quicker. Raises as ``loads`` does for the first one that it fails for."""
+    try:
+        return list(map(orjson.loads, texts))
+    except orjson.JSONDecodeError:
+        return [loads(text) for text in texts]
 
 
 def _loads_slowly(text: bytes | bytearray | memoryview | str) -> Any:

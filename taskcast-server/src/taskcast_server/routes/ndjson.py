@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from attrs import field
 
@@ -12,6 +12,7 @@ from taskcast_core.models import EventDraft
 from taskcast_core.values import define
 from taskcast_server.calls import Call
 from taskcast_server.errors import CLOSE, BodyTooLarge
+from taskcast_server.options import LimitOptions
 from taskcast_server.requests import read_event
 from taskcast_server.responses import Reply, error_reply, json_reply
 
@@ -81,21 +82,36 @@ async def _publish(call: Call, lines: _Lines, published: _Published) -> None:
     key = call.idempotency_key()
     while not lines.is_over:
         part, more = await call.next_part()
-        for line in lines.take(part, is_last=not more):
-            waiting.append(_read_line(line, number, limits))
-            number += 1
+        come = lines.take(part, is_last=not more)
+        while come:
+            room = CHUNK - len(waiting)
+            some, come = come[:room], come[room:]
+            waiting += _read_lines(some, number, limits)
+            number += len(some)
             if len(waiting) == CHUNK:
                 await _commit(call, waiting, key, published)
         if waiting and (key is None or lines.is_over):
             await _commit(call, waiting, key, published)
 
 
-def _read_line(line: bytes, number: int, limits: Any) -> EventDraft:
+def _read_lines(lines: list[bytes], number: int, limits: LimitOptions) -> list[EventDraft]:
+    """Drafts of some lines, the first of which has this number in the whole body."""
     try:
-        value = wire.loads(line)
+        values = wire.loads_each(lines)
     except InvalidInput:
-        raise InvalidInput([(f"[{number}]", "malformed JSON")]) from None
-    return read_event(value, number, limits)
+        _until_malformed(lines, number, limits)
+    return [read_event(value, at, limits) for at, value in enumerate(values, number)]
+
+
+def _until_malformed(lines: list[bytes], number: int, limits: LimitOptions) -> NoReturn:
+    """Raise what is wrong with the first faulty line."""
+    for at, line in enumerate(lines, number):
+        try:
+            value = wire.loads(line)
+        except InvalidInput:
+            raise InvalidInput([(f"[{at}]", "malformed JSON")]) from None
+        read_event(value, at, limits)
+    raise AssertionError("all lines are well-formed")
 
 
 async def _commit(call: Call, waiting: list[EventDraft], key: str | None, published: _Published) -> None:
