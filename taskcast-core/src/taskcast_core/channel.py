@@ -79,7 +79,8 @@ class Channel:
     def extend(self, entries: Sequence[Entry], last_index: int) -> None:
         """Entries somebody speaks of, as far as they follow on the head; whatever is missing has to be read."""
         self.rumour = max(self.rumour, last_index)
-        fresh = [entry for entry in entries if entry.index > self.head]
+        follows = entries and entries[0].index == self.head + 1
+        fresh = entries if follows else [entry for entry in entries if entry.index > self.head]
         if fresh and fresh[0].index == self.head + 1:
             self.ring.extend(fresh)
             self.head = fresh[-1].index
@@ -181,6 +182,7 @@ class Channel:
 
     def forget_steps(self) -> None:
         """There is news: what leads to the head leads there no longer."""
-        self.steps.clear()
-        self.shared.clear()
+        if self.steps:
+            self.steps.clear()
+            self.shared.clear()
         self.steps_age = 0

@@ -270,13 +270,17 @@ class Hub:
         if bell.epoch != channel.epoch:
             self._repairs.begin(channel)
             return
-        before = channel.head, channel.is_ended
-        channel.take_status(bell.status, bell.last_index)
+        if bell.last_index <= channel.head == channel.rumour and bell.status == channel.status:
+            channel.last_news = self._loop.time()  # an echo or a late bell: nothing new
+            return
+        head, was_ended = channel.head, channel.is_ended
+        if bell.status != channel.status:
+            channel.take_status(bell.status, bell.last_index)
         channel.extend(bell.entries, bell.last_index)
         channel.last_news = self._loop.time()
         if channel.head < channel.rumour:
             self._repairs.begin(channel)
-        if (channel.head, channel.is_ended) != before:  # an echo or a late bell wakes nobody
+        if channel.head != head or channel.is_ended != was_ended:
             self._wakeups.announce(channel)
 
     def announce(self, channel: Channel) -> None:

@@ -15,13 +15,13 @@ from taskcast_core.models import SubscribeFilter
 from taskcast_core.nearby import Nearby
 from taskcast_core.presentation import accumulates, snapshot_places
 from taskcast_core.sharing import remembered
-from taskcast_core.values import frozen
+from taskcast_core.values import frozen, value
 
 _PORTION = 500
 """Items per read, where the last so many frames are looked for."""
 
 
-@frozen
+@value
 class Place:
     """All that the next batch of a reader of one view depends on; readers at one place share it.
 

@@ -30,7 +30,7 @@ def snapshot_places(page: SeriesPage, view: View) -> dict[str, int]:
 
 def present_live(view: View, entries: Sequence[Entry], position: int) -> Run:
     """New entries as a reader sees them who has everything before, and wants them as they were published."""
-    return Run(_visible(view, entries), position)
+    return Run(entries if view.is_everything else _visible(view, entries), position)
 
 
 def _visible(view: View, entries: Sequence[Entry]) -> Sequence[Entry]:

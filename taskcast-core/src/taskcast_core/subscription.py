@@ -30,10 +30,10 @@ from taskcast_core.places import Outset, Outsets, Place
 from taskcast_core.presentation import Presenter, present_live
 from taskcast_core.sharing import fold, once
 from taskcast_core.stretch import Stretch
-from taskcast_core.values import frozen
+from taskcast_core.values import value
 
 
-@frozen
+@value
 class _Step:
     """A batch and where it leads. ``last``: the entry at the new place, if it is known."""
 
@@ -248,28 +248,37 @@ class Subscription:
         channel, place = self._channel, self._place
         if channel is None or place.after >= channel.head or not self._is_live(channel, place):
             return None
-        known = channel.shared.get(id(place))
-        step = self._live_step(channel, place) if known is None else known[1]
+        if len(channel.readers) > 1:
+            known = channel.shared.get(id(place))
+            step = self._shared_step(channel, place) if known is None else known[1]
+        else:  # nobody to share with
+            step = self._live_step(channel, place)
         if step is None:
             return None
         assert isinstance(step, _Step)
         self._place, self._last = step.place, step.last
         return step.batch
 
-    def _live_step(self, channel: Channel, place: Place) -> object:
-        """The step from a place to the channel's head; None if that is not at hand, or not entries alone."""
+    def _shared_step(self, channel: Channel, place: Place) -> object:
+        """``_live_step``, made once for all readers of one view at equal places."""
         key = (self.view, place.after, place.position)
         step = channel.steps.get(key)
         if step is None:
-            entries = channel.entries_since(place.after)
-            if entries is None:
+            step = self._live_step(channel, place)
+            if step is None:
                 return None
-            deliveries = present_live(self.view, entries, place.position)
-            new = Place(channel.head, place.position + len(deliveries))
-            step = _Step(Batch(deliveries, new.after, new.position), new, entries[-1])
             channel.remember(key, step)
         channel.share(place, step)
         return step
+
+    def _live_step(self, channel: Channel, place: Place) -> _Step | None:
+        """The step from a place to the channel's head; None if that is not at hand, or not entries alone."""
+        entries = channel.entries_since(place.after)
+        if entries is None:
+            return None
+        deliveries = present_live(self.view, entries, place.position)
+        after, position = channel.head, place.position + len(deliveries.entries)
+        return _Step(Batch(deliveries, after, position), Place(after, position), entries[-1])
 
     def _is_live(self, channel: Channel, place: Place) -> bool:
         """Whether nothing but what is published from now on matters to this reader."""

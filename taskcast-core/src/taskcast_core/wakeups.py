@@ -22,17 +22,21 @@ class Wakeups:
         if channel.flush is not None:
             return
         loop = asyncio.get_running_loop()
-        wait = channel.last_flush + self._interval_s - loop.time()
+        now = loop.time()
+        wait = channel.last_flush + self._interval_s - now
         if wait <= 0:
-            self.flush(channel)
+            self._flush(channel, loop, now)
         else:
             channel.flush = loop.call_later(wait, self.flush, channel)
 
     def flush(self, channel: Channel) -> None:
         """Wake them now."""
         loop = asyncio.get_running_loop()
+        self._flush(channel, loop, loop.time())
+
+    def _flush(self, channel: Channel, loop: asyncio.AbstractEventLoop, now: float) -> None:
         channel.flush = None
-        channel.last_flush = loop.time()
+        channel.last_flush = now
         channel.forget_steps()
         waiting, channel.waiting = channel.waiting, set()
         for reader in waiting:

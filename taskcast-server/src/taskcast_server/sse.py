@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, repeat
 
 from taskcast_core.deliveries import Batch, Delivery, Run
+from taskcast_core.entries import Entry
 from taskcast_core.models import TaskStatus
 from taskcast_core.stretch import columns_of
 from taskcast_server.event_text import envelope_text, event_text
@@ -36,28 +38,32 @@ def encode_batch(batch: Batch, *, wrap: bool) -> bytes:
 
 def _woven(deliveries: Sequence[Delivery], *, wrap: bool) -> list[bytes]:
     """The same as ``_frames``, in parts, where there are many and all are as they were published; else nothing."""
-    count = len(deliveries)
-    if not isinstance(deliveries, Run) or count < _MANY or (columns := columns_of(deliveries.entries)) is None:
+    if not isinstance(deliveries, Run):
+        return []
+    size = len(deliveries.entries)
+    if size < _MANY or (columns := columns_of(deliveries.entries)) is None:
         return []
     indexes = decimals(columns.indexes)
     ids, tails = columns.ids(), tail_columns(columns, b'"' if wrap else b"")
     if not wrap:
-        return weave(count, _START + b'{"id":"', *ids, b'","index":', indexes, *tails, b"\nid: ", *ids, b"\n\n")
+        return weave(size, _START + b'{"id":"', *ids, b'","index":', indexes, *tails, b"\nid: ", *ids, b"\n\n")
     first, last = columns.indexes[0], columns.indexes[-1]
-    is_same = deliveries.position == first and last - first == count - 1
-    positions = indexes if is_same else decimals(range(deliveries.position, deliveries.position + count))
+    is_same = deliveries.position == first and last - first == size - 1
+    positions = indexes if is_same else decimals(range(deliveries.position, deliveries.position + size))
     return weave(
-        count, _START + b'{"filteredIndex":', positions, b',"rawIndex":', indexes, b',"eventId":"', *ids, *tails,
+        size, _START + b'{"filteredIndex":', positions, b',"rawIndex":', indexes, b',"eventId":"', *ids, *tails,
         b"\nid: ", *ids, b"\n\n",
     )  # fmt: skip
 
 
 def _frames(deliveries: Sequence[Delivery], *, wrap: bool) -> Iterator[bytes]:
     """`encode_delivery` of each, with nearly all of them made in one step."""
-    for delivery in deliveries:
-        entry, position, is_snapshot, is_gap = delivery
+    places: Iterable[tuple[Entry, int, bool, bool]] = deliveries
+    if isinstance(deliveries, Run):
+        places = zip(deliveries.entries, count(deliveries.position), repeat(object=False), repeat(object=False))
+    for entry, position, is_snapshot, is_gap in places:
         if is_snapshot or is_gap or entry.given_id is not None:
-            yield encode_delivery(delivery, wrap=wrap)
+            yield encode_delivery(Delivery(entry, position, is_snapshot, is_gap), wrap=wrap)
             continue
         origin, at, index = entry.origin, entry.timestamp, entry.index
         own_id = origin.event_id(at, index).encode()
