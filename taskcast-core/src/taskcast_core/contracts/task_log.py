@@ -147,7 +147,7 @@ class Committed:
     replayed: bool = field(default=False, kw_only=True)
 
 
-@frozen
+@value
 class Held:
     """A position that somebody holds."""
 
@@ -155,7 +155,7 @@ class Held:
     index: int
 
 
-@frozen
+@value
 class Head:
     """Where a log stands. ``id_at``: the id of the entry at the held index, None when there is none."""
 
