@@ -73,16 +73,21 @@ class Pending:
     def add(self, log: HotLog, outcome: Outcome, *, has_record: bool) -> None:
         """Note what a commit does, and make the log's state the one after it."""
         self._logs[log.num] = log
+        numbers, entries = log.kinds, outcome.entries
         for kind in outcome.kinds:
-            if kind not in log.kinds:
+            if kind not in numbers:
                 log.kind_number(kind)
                 self._kinds.append((log.num, kind))
-        if outcome.entries:
-            self._add_checkpoints(log, outcome.entries)
+        if entries and entries[-1].index // SPAN != (entries[0].index - 1) // SPAN:
+            self._add_checkpoints(log, entries)
         log.state.merge(outcome)
-        for entry in outcome.entries:
+        base = position(log.num, 0)
+        for entry in entries:
             if entry.series_id is None:
-                self._plain.append(_plain_row(log, entry))
+                # Bytes and None are looked up among sqlite3's adapters, value by value, which takes longer than all the
+                # rest of an INSERT; an array of bytes is taken as it is.
+                kind_number = numbers[entry.type, entry.level]
+                self._plain.append((base | entry.index, entry.timestamp, kind_number, bytearray(entry.text)))
                 continue
             self._entries.append(entry_row(log, entry))
             if entry.series_id in outcome.series.states:
@@ -114,8 +119,6 @@ class Pending:
         return found[1] if found else None
 
     def _add_checkpoints(self, log: HotLog, entries: tuple[Entry, ...]) -> None:
-        if entries[-1].index // SPAN == (entries[0].index - 1) // SPAN:
-            return
         counts = {log.kind_number(kind): n for kind, n in log.state.kinds.items()}
         for entry in entries:
             if entry.index % SPAN == 0 and entry.index > log.state.stored.first_index:
@@ -237,16 +240,6 @@ def entry_row(log: HotLog, entry: Entry, given_id: str | None = None) -> Row:
         None if entry.series_mode is None else MODE_CODES[entry.series_mode], entry.run, entry.end,
         pack_or_none(given_id), entry.text,
     )  # fmt: skip
-
-
-def _plain_row(log: HotLog, entry: Entry) -> Row:
-    """The row of an entry of no series and with no id of its own.
-
-    Bytes and None are looked up among sqlite3's adapters, value by value, which takes longer than all the rest of an
-    INSERT; an array of bytes is taken as it is.
-    """
-    kind = log.kind_number((entry.type, entry.level))
-    return position(log.num, entry.index), entry.timestamp, kind, bytearray(entry.text)
 
 
 def head_row(log: HotLog) -> Row:

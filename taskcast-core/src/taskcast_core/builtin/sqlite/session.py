@@ -33,13 +33,12 @@ class Session:
 
     Attributes:
         has_written: whether the operation that is running has changed anything. has_leftovers: rows wait to be swept.
-        published: the tasks that this transaction has changed.
     """
 
     def __init__(self, connection: sqlite3.Connection, now_ms: Callable[[], int], log_cache_bytes: int) -> None:
         self.now_ms = now_ms
         self.has_written = False
-        self.published: Published = {}
+        self._changed: dict[str, HotLog | None] = {}  # by this transaction; None: not open any more
         self._connection = connection
         self._logs = HotLogs(log_cache_bytes)
         self._pending = Pending()
@@ -112,22 +111,22 @@ class Session:
         self.publish(log)
 
     def publish(self, log: HotLog) -> None:
-        """The task is open, and as its log says."""
-        stored = log.state.stored
-        self.published[stored.task.id] = (stored, log.record_size)
+        """The task is open, and will be as its log says when the transaction ends."""
+        self._changed[log.state.stored.task.id] = log
 
     def apply(self, log: HotLog, outcome: Outcome, *, has_record: bool) -> None:
         """Make a commit true."""
         self.has_written = True
         self._pending.add(log, outcome, has_record=has_record)
-        lanes = outcome.stored.record.lanes
-        if not log.dirty_lanes.issuperset(lanes):
+        record = outcome.stored.record
+        lanes = record.lanes
+        if lanes and not log.dirty_lanes.issuperset(lanes):
             now = self.now_ms()
             for lane in lanes:
                 if lane not in log.dirty_lanes:
                     self._pending.mark(log, lane, now, self.next_turn())
                     log.dirty_lanes.add(lane)
-        self.publish(log)
+        self._changed[record.task.id] = log
 
     def pending_key(self, log: HotLog, name: str) -> KeyRecord | None:
         """A key that this transaction has brought."""
@@ -137,7 +136,7 @@ class Session:
         """The task's rows were changed directly: read it anew when it is asked for. Its open record is withdrawn."""
         self.has_written = True
         self._logs.forget(task_id)
-        self.published[task_id] = None
+        self._changed[task_id] = None
 
     # ── Lanes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -195,7 +194,7 @@ class Session:
 
     def begin(self) -> None:
         """Begin a transaction."""
-        self.published = {}
+        self._changed = {}
         self._connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> Published:
@@ -203,13 +202,16 @@ class Session:
         self._flush()
         self._connection.execute("COMMIT")
         self._logs.shrink()
-        return self.published
+        return {
+            task_id: None if log is None else (log.state.stored, log.record_size)
+            for task_id, log in self._changed.items()
+        }
 
     def roll_back(self) -> None:
         """Undo the transaction and all that memory holds of it."""
         self._pending = Pending()
         self._logs.clear()
-        self.published = {}
+        self._changed = {}
         if self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK")
