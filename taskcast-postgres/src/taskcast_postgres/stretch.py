@@ -129,11 +129,11 @@ class Stretch:
             self.rows[item.index] = item
             if item.series_id is not None and item.series_mode != "keep-all":
                 outcome = machine.absorbed(state, item)
-                self.series.update(outcome.series)
+                self.series.update(outcome.series.states)
                 self.touched.add(item.series_id)
-                for part in outcome.parts:
+                for part in outcome.series.parts:
                     self._add_text(part)
-                for index in outcome.replaced:
+                for index in outcome.series.replaced:
                     self._replace(index)
         for one in batch.series:
             if self.fresh and one.state.last_index > self.known.last_index:
