@@ -88,6 +88,28 @@ async def test_every_lane_gets_everything_in_order(open_engine: OpenEngine, stor
     assert len(handler.seen) == 20
 
 
+async def test_followers_are_told_of_every_commit(open_engine: OpenEngine, store: AnyStore, clock: ManualClock) -> None:
+    """Whoever made it: they look by themselves for what other processes have done only."""
+    handler = Recorder()
+    settings = EngineSettings(follower=FollowerSettings(poll_s=3600))
+    engine = await open_engine(settings=settings, handlers=[handler])
+    task = await engine.create_task(webhooks=[{"url": "http://receiver.test/"}], ttl=60)
+    await engine.transition_task(task.id, "running")
+
+    async def seen(count: int) -> None:
+        await eventually(lambda: [len(indexes) for indexes in handler.seen.values()] == [count])
+
+    await seen(1)
+    await engine.publish_event(task.id, type="x")
+    await seen(2)
+    await engine.signal(task.id, type="stop")
+    await seen(3)
+    await passed(store, task.id)  # else time would run out for the lane, too
+    clock.advance(61_000)
+    await engine.sweeper.sweep()
+    await seen(4)
+
+
 async def test_lanes_are_worked_side_by_side_within_bounds(open_engine: OpenEngine, store: AnyStore) -> None:
     async def slowly(dirty: Dirty, indexes: list[int]) -> None:
         await asyncio.sleep(0.01)

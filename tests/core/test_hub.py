@@ -145,6 +145,37 @@ async def test_an_echo_wakes_nobody(engine: TaskEngine) -> None:
     assert batches == [1] * 22 + [0]  # the last one says that the task has ended
 
 
+async def test_an_end_is_news_also_where_its_entry_is_known(engine: TaskEngine) -> None:
+    task_id = await running_task(engine)
+    reading = asyncio.create_task(drain(engine.subscribe(task_id), []))
+    await eventually(lambda: engine.hub.subscribers(task_id) == 1)
+    channel = engine.hub._channels[task_id]
+    await publish(engine, task_id)
+    await eventually(lambda: len(channel.waiting) == 1)
+    engine.hub.take(Bell(task_id, task_id, channel.epoch, channel.head + 1, channel.head, "completed", 0))
+    await asyncio.wait_for(reading, 20)
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+async def test_positions_go_on_from_batch_to_batch(engine: TaskEngine, readers: int) -> None:
+    """Whether a reader is the only one, or they share."""
+    task_id = await running_task(engine)
+    seen: list[list[int]] = [[] for _ in range(readers)]
+
+    async def read(positions: list[int]) -> None:
+        async for batch in engine.subscribe(task_id, {"types": ["x"]}).batches():
+            positions += [delivery.position for delivery in batch.deliveries]
+
+    reading = [asyncio.create_task(read(each)) for each in seen]
+    await eventually(lambda: engine.hub.subscribers(task_id) == readers)
+    for n in range(1, 5):
+        await publish(engine, task_id, 2)
+        await engine.publish_event(task_id, type="y")
+        await eventually(lambda wanted=[list(range(2 * n))] * readers: seen == wanted)
+    await engine.transition_task(task_id, "completed")
+    await asyncio.gather(*reading)
+
+
 async def test_bells_that_ring_during_a_repair_start_another(store: WrappedStore) -> None:
     async with TaskEngine(broadcast=BareBroadcast(), short_term_store=store, settings=NEVER_CHECKS) as here:
         writer = TaskEngine(broadcast=here.broadcast, short_term_store=store)
