@@ -46,6 +46,7 @@ OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 OnRequest = Callable[[str], None]
 
 _BEHIND_AUTH = frozenset({"tasks", "events", "workers"})
+_REQUEST_ID = request_ids.HEADER + b": "
 _CLIENT_GONE = 499
 """What is counted where nobody was left to be answered."""
 _FIRST_ANSWERS = {"websocket.accept": 101, "websocket.close": 403}
@@ -160,7 +161,7 @@ class TaskcastApp:
         if reply is None:
             return 200
         if call.direct is not None and reply.chunks is None:
-            further = b"x-request-id: " + call.request_id + b"\r\n"
+            further = _REQUEST_ID + call.request_id + b"\r\n"
             if call.further_headers:
                 further += as_sent(call.further_headers)
             if call.direct.reply(reply.status, reply.headers, reply.body, further):
