@@ -111,13 +111,17 @@ async def test_followers_are_told_of_every_commit(open_engine: OpenEngine, store
 
 
 async def test_lanes_are_worked_side_by_side_within_bounds(open_engine: OpenEngine, store: AnyStore) -> None:
-    async def slowly(dirty: Dirty, indexes: list[int]) -> None:
-        await asyncio.sleep(0.01)
+    may_go = asyncio.Event()
 
-    handler = Recorder(slowly)
+    async def when_all_are_in(dirty: Dirty, indexes: list[int]) -> None:
+        await may_go.wait()
+
+    handler = Recorder(when_all_are_in)
     settings = EngineSettings(follower=FollowerSettings(poll_s=0.02, lanes=5))
     engine = await open_engine(settings=settings, handlers=[handler])
     tasks = [await task_with(engine, events=1) for _ in range(20)]
+    await eventually(lambda: handler.at_once == 5)
+    may_go.set()
     for task_id in tasks:
         await passed(store, task_id)
     assert handler.most_at_once == 5
