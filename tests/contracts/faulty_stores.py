@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pytest
 from attrs import evolve
@@ -97,6 +97,28 @@ class TestTornBatch(_OfMemory, CommitCases):
 
 class TestTornBatchAtLimits(_OfMemory, LimitCases):
     make = TornBatch
+
+
+class LateRecord(MemoryShortTermStore):
+    """Keeps records apart from logs, and hears of a commit a little later than readers of the log."""
+
+    async def __aenter__(self) -> Self:
+        self._before: dict[str, Stored | None] = {}
+        return await super().__aenter__()
+
+    async def get(self, task_id: str) -> Stored | None:
+        return self._before[task_id] if task_id in self._before else await super().get(task_id)
+
+    async def commit(self, task_id: str, change: Change) -> Committed:
+        self._before[task_id] = await super().get(task_id)
+        done = await super().commit(task_id, change)
+        await asyncio.sleep(0.001)
+        del self._before[task_id]
+        return done
+
+
+class TestLateRecord(_OfMemory, CommitCases):
+    make = LateRecord
 
 
 class IgnoredGuard(MemoryShortTermStore):

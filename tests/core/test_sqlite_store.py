@@ -10,8 +10,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from taskcast_core.builtin.sqlite.options import SqliteOptions
 from taskcast_core.builtin.sqlite.schema import MIGRATIONS, check
 from taskcast_core.builtin.sqlite.store import SqliteShortTermStore
 from taskcast_core.builtin.sqlite.wal import CEILING
+from taskcast_core.builtin.sqlite.writer import Writer
 from taskcast_core.contracts import Assignment, Change, DeadLetter, Held, TrimRule
 from taskcast_core.errors import IdempotencyConflict, StoreUnavailable, TaskDeleting
 from taskcast_core.filters import View
@@ -217,6 +220,36 @@ async def test_what_is_no_store_is_refused(opened: Open, path: Path, kind: str) 
 async def test_a_missing_folder_is_named(path: Path) -> None:
     with pytest.raises(StoreFileError, match="nowhere"):
         await SqliteShortTermStore(SqliteOptions(path=path.parent / "nowhere" / "tasks.db")).__aenter__()
+
+
+# ── Reads beside the writer ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_task_is_never_older_than_a_page_of_its_log(
+    store: SqliteShortTermStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer's thread may be held up when it has committed, before it tells the event loop of it."""
+    task_id = (await created(store)).task.id
+    may_tell = threading.Event()
+    tell = Writer._tell
+
+    def tell_late(writer: Writer, *told: Any) -> None:
+        may_tell.wait(20)
+        tell(writer, *told)
+
+    monkeypatch.setattr(Writer, "_tell", tell_late)
+    publishing = asyncio.ensure_future(publish(store, task_id, message()))
+    try:
+        await eventually(lambda: is_read(store, task_id, 0))
+        assert (await current(store, task_id)).last_index == 0
+    finally:
+        may_tell.set()
+    await publishing
+    assert (await current(store, task_id)).last_index == 0
+
+
+async def is_read(store: SqliteShortTermStore, task_id: str, index: int) -> bool:
+    return (await store.read(task_id)).log_last == index
 
 
 # ── The lock ──────────────────────────────────────────────────────────────────────────────────────────────────────

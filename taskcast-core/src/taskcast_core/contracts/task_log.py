@@ -262,7 +262,11 @@ class TaskLog(LogReader, Protocol):
         """
 
     async def get(self, task_id: str) -> Stored | None:
-        """The task; None when there is no open hot copy (or it is being deleted)."""
+        """The task; None when there is no open hot copy (or it is being deleted).
+
+        Never older than what any read that ended before has shown, acknowledged or not: the archiver takes a log that
+        is behind a page of it for one that was rewound.
+        """
 
     async def heads(self, held: Sequence[Held]) -> Sequence[Head | None]:
         """Where these logs stand, one round trip per shard; None where there is no hot copy. Deleted ones count."""

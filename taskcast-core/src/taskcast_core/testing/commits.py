@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from taskcast_core.contracts import Change, Committed, Guard, LogLimits, Record, Stored, TaskLog
+from taskcast_core.contracts import Change, Committed, Guard, Held, LogLimits, Record, Stored, TaskLog
 from taskcast_core.errors import GuardFailed, LimitExceeded, NotHot, TaskExists
 from taskcast_core.models import EventDraft
 from taskcast_core.testing.contract import Contract, StoreTime
@@ -106,6 +106,23 @@ class CommitCases(Contract):
         assert [(e.id, e.timestamp, e.text) for e in done.entries] == [(e.id, e.timestamp, e.text) for e in read]
         assert [(e.run, e.end) for e in done.entries] == [(e.run, e.end) for e in read]
         assert all(e.origin.task_id == task_id for e in read)
+
+    async def test_what_a_read_has_shown_is_not_taken_back(self, store: TaskLog) -> None:
+        task_id = (await created(store)).task.id
+
+        async def publish_on() -> None:
+            for _ in range(PUBLISHERS):
+                await publish(store, task_id, message())
+
+        publishing = asyncio.ensure_future(publish_on())
+        while not publishing.done():
+            shown = (await store.read(task_id, after=-1)).log_last
+            stored = await current(store, task_id)
+            assert stored.last_index >= shown, "a task that is older than a page of its log"
+            (head,) = await store.heads([Held(task_id, 0)])
+            assert head is not None and head.last_index >= stored.last_index
+            await asyncio.sleep(0)
+        await publishing
 
     async def test_publishing_leaves_the_record_and_its_revision(self, store: TaskLog) -> None:
         before = await created(store, timers={"ttl": 99}, lanes=("archive",))

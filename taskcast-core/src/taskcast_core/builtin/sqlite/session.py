@@ -9,7 +9,7 @@ error after it undoes the whole transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from taskcast_core.builtin.sqlite.hot_logs import HotLog, HotLogs
@@ -196,6 +196,11 @@ class Session:
         """Begin a transaction."""
         self._changed = {}
         self._connection.execute("BEGIN IMMEDIATE")
+
+    @property
+    def changed(self) -> Collection[str]:
+        """The tasks that the transaction has changed so far."""
+        return self._changed.keys()
 
     def commit(self) -> Published:
         """Write what is pending and commit: the tasks as they are now."""

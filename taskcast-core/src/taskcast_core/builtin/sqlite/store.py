@@ -166,7 +166,8 @@ class SqliteShortTermStore:
 
     async def get(self, task_id: str) -> Stored | None:
         """See TaskLog."""
-        if (known := self._known.get(task_id)) is not None:
+        known = self._known.get(task_id)
+        if known is not None and not self._writer.may_have_changed(task_id):  # else a page read before may be newer
             return known[0]
         return await self._readers.run(reader.get, task_id)
 

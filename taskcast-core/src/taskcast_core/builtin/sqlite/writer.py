@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -53,6 +54,7 @@ class Writer:
         self._on_published = on_published
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Operation | None] = SimpleQueue()
+        self._untold: deque[set[str]] = deque()  # per group: tasks that it may have changed already
         self._room = asyncio.Semaphore(queue_size)
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="taskcast-sqlite-writer", daemon=True)
@@ -74,6 +76,10 @@ class Writer:
         self._queue.put(_Operation(work, future))
         return await future
 
+    def may_have_changed(self, task_id: str) -> bool:
+        """Whether readers of the file may see more of a task than ``on_published`` has been told."""
+        return any(task_id in changed for changed in tuple(self._untold))  # the thread appends meanwhile
+
     async def close(self, timeout: float) -> bool:
         """Finish what is queued, and end the thread: whether it did so within ``timeout`` seconds."""
         if not self._is_closed:
@@ -90,6 +96,7 @@ class Writer:
             while is_open:
                 group, is_open = self._next_group()
                 if group:
+                    self._untold.append(set())
                     published, results = self._done(group)
                     self._tell(group, published, results)
                 self._sweep()
@@ -105,6 +112,7 @@ class Writer:
             if (operation := self._queue.get()) is not None:
                 group.append(operation)
         if group:
+            self._untold.append(set())
             self._tell(group, {}, [_Failed(StoreUnavailable("sqlite", "closed")) for _ in group])
 
     def _next_group(self) -> tuple[list[_Operation], bool]:
@@ -149,6 +157,7 @@ class Writer:
                 if session.has_written:
                     raise _UndoError from error
                 results.append(_Failed(error))
+        self._untold[-1].update(session.changed)
         return session.commit(), results
 
     def _sweep(self) -> None:
@@ -173,6 +182,7 @@ class Writer:
 
     def _deliver(self, group: Sequence[_Operation], published: Published, results: Sequence[Any]) -> None:
         self._on_published(published)
+        self._untold.popleft()
         for operation, result in zip(group, results, strict=True):
             self._room.release()
             if operation.future.done():
