@@ -58,7 +58,7 @@ class Exchange:
         keep_alive: the connection may be used again behind this. expects_continue: the client waits to be asked for
         the body. is_whole: all of the request has come.
         has_started: the reply has begun. is_answered: it is complete. is_left_open: it will be, by others than the
-        application. is_lost: the client has left. task: that which does it; one of the connection's ``tasks``.
+        application. is_lost: the client has left. task: one of the connection's ``tasks``, if it has one of its own.
     """
 
     __slots__ = (

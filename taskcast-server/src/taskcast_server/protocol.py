@@ -12,16 +12,19 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Any
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl, service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
+from uvicorn.server import ServerState
 
 from taskcast_core.wire import dumps
 from taskcast_server.direct import EXTENSION
 from taskcast_server.exchange import Exchange, Header, as_sent
+from taskcast_server.turns import Turns
 
 _NOTHING: dict[str, Any] = {}
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
@@ -66,6 +69,7 @@ class DirectProtocol(HttpToolsProtocol):
         self._exchange: Exchange | None = None  # the one under way, or the last
         self._newest: Exchange | None = None  # the one that is being received, or the last that was
         self._context = copy_context()  # of no request
+        self._turns = _turns_of(self.server_state)
         self._idle_since: float | None = None
         super().connection_made(transport)
         self.flow = _Flow(transport)
@@ -242,7 +246,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _app(self) -> Any:
         limit = self.limit_concurrency
-        if limit is None or (len(self.connections) < limit and len(self.tasks) < limit):
+        if limit is None or (len(self.connections) < limit and len(self.tasks) + len(self._turns) < limit):
             app: Any = self.app
             return app.app if isinstance(app, ProxyHeadersMiddleware) and not self._is_forwarded else app
         self.logger.warning("Exceeded concurrency limit.")
@@ -251,10 +255,7 @@ class DirectProtocol(HttpToolsProtocol):
     def _start(self, exchange: Exchange, app: Any, scope: dict[str, Any]) -> None:
         self._exchange, self._asked = exchange, scope
         self._idle_since = None
-        # With a name, because one would be made up for it.
-        context = self._context.copy()
-        exchange.task = self.loop.create_task(exchange.run(app, scope), name="request", context=context)
-        self.tasks.add(exchange.task)
+        self._turns.add(exchange, scope["method"], exchange.run(app, scope), self._context.copy())
 
     def on_body(self, body: bytes) -> None:
         """A part of the request's body."""
@@ -318,6 +319,17 @@ class DirectProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+
+_turns: WeakKeyDictionary[ServerState, Turns] = WeakKeyDictionary()
+
+
+def _turns_of(server: ServerState) -> Turns:
+    """What a server's connections share."""
+    turns = _turns.get(server)
+    if turns is None:
+        turns = _turns[server] = Turns(server.tasks)
+    return turns
 
 
 class _Flow(FlowControl):
