@@ -80,14 +80,19 @@ def readers(
     closed: bool = False,
     replay: bool = False,
     publish_port: int = 0,
+    warm_up: int = 0,
 ) -> Row:
-    """Publish ``events`` to ``tasks`` with ``subs`` readers; see the options of ``sse_bench``."""
+    """Publish ``events`` to ``tasks`` with ``subs`` readers; see the options of ``sse_bench``.
+
+    ``warm_up``: so many of the events do not count.
+    """
     flags = [flag for flag, wanted in (("--closed", closed), ("--replay", replay)) if wanted]
     return generate(
         "sse_bench",
         [
             "--url", f"http://127.0.0.1:{port}", "--pid", pid, "--subs", subs, "--tasks", tasks, "--events", events,
-            "--batch", batch, "--rate", rate, "--pub-port", publish_port, "--json", *flags,
+            "--batch", batch, "--rate", rate, "--pub-port", publish_port, "--warm-up", warm_up,
+            "--json", *flags,
         ],
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from attrs import field
 
 from taskcast_core.ahead import Ahead
 from taskcast_core.backlog import Backlog
-from taskcast_core.contracts.task_log import Segment, Stored
+from taskcast_core.contracts.task_log import Head, Segment, Stored
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.models import TaskStatus
 from taskcast_core.ring import Ring
@@ -53,6 +53,7 @@ class Channel:
     shared: dict[int, tuple[object, object]] = field(factory=dict)
     making: dict[object, asyncio.Future[Any]] = field(factory=dict)
     folds: dict[int, asyncio.Future[Any]] = field(factory=dict)
+    agreed: Head | None = None  # the head that the channel was last found to be at
     last_news: float = 0.0
     last_flush: float = 0.0
     flush: asyncio.TimerHandle | None = None
@@ -110,11 +111,23 @@ class Channel:
         self.ahead.drop()
         self.folds.clear()
         self.rumour = stored.last_index
+        self.agreed = None
 
     def agrees(self, index: int, id_there: str | None) -> bool:
         """Whether the store's entry at an index is the one that the ring has there (as far as both know one)."""
         newest = self.ring.newest
         return newest is None or newest.index != index or id_there is None or newest.id == id_there
+
+    def is_at(self, head: Head) -> bool:
+        """Whether this is where the channel stands."""
+        if head.last_index != self.head or head.status != self.status:
+            return False
+        if head is self.agreed:  # as stores in memory give it again and again, so that a silent task costs hardly any
+            return True
+        if head.epoch != self.epoch or not self.agrees(self.head, head.id_at):
+            return False
+        self.agreed = head
+        return True
 
     # ── What is at hand ────────────────────────────────────────────────────────────────────────────────────────────
 

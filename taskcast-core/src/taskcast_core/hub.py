@@ -40,13 +40,13 @@ class HubSettings:
     Attributes:
         ring_entries, ring_bytes: what a channel keeps of its log; a reader further behind reads from the store.
         flush_interval_ms: at most one wake-up per channel in this time; 0 wakes at every commit.
-        check_interval_s: followed tasks that were silent for so long are compared with the store's heads.
+        check_interval_s: how often followed tasks that are silent are compared with the store's heads.
     """
 
     ring_entries: int = 2048
     ring_bytes: int = 4 << 20
     flush_interval_ms: float = 2.0
-    check_interval_s: float = 1.0
+    check_interval_s: float = 1.5
 
 
 class Hub:

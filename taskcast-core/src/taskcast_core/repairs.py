@@ -16,6 +16,12 @@ from taskcast_core.errors import EpochChanged, NotHot, NotRetained, StoreUnavail
 _log = logging.getLogger(__name__)
 _AT_ONCE = 500  # channels that are checked in one go: some milliseconds
 
+_SILENT = 0.25
+"""This part of the time between two checks a channel has to be silent to be compared.
+
+So the loss of a last bell is found within 1.25 times of that time, and busy channels are left alone.
+"""
+
 
 class Following(Protocol):
     """What repairs need from whoever keeps the channels."""
@@ -102,7 +108,7 @@ class Repairs:
             await asyncio.sleep(interval_s)
             for each in channels:
                 each.grow_older()
-            await self.check(channels, interval_s)
+            await self.check(channels, interval_s * _SILENT)
 
     async def check(self, channels: Iterable[Channel], silent_s: float) -> None:
         """Compare channels that were silent for so long with the store: a lost last bell is found here."""
@@ -119,8 +125,5 @@ class Repairs:
     async def _check(self, channels: Sequence[Channel]) -> None:
         heads = await self._log.heads([Held(each.task_id, each.head) for each in channels])
         for channel, head in zip(channels, heads, strict=True):
-            is_current = head is not None and (head.epoch, head.last_index, head.status) == (
-                channel.epoch, channel.head, channel.status
-            )  # fmt: skip
-            if not is_current or not channel.agrees(channel.head, head.id_at if head else None):
+            if head is None or not channel.is_at(head):
                 self.begin(channel)

@@ -13,7 +13,7 @@ from attrs import evolve
 from taskcast_core import machine
 from taskcast_core.builtin.rope import Rope
 from taskcast_core.contracts.log_reader import PAGE_BYTES, Page, SeriesPage
-from taskcast_core.contracts.task_log import Change, Committed, Key, LogCopy, SeriesCopy, Stored, TrimRule
+from taskcast_core.contracts.task_log import Change, Committed, Head, Key, LogCopy, SeriesCopy, Stored, TrimRule
 from taskcast_core.entries import Entry, Hole, Origin, condense, texts_of
 from taskcast_core.errors import NotRetained, ReplyExpired
 from taskcast_core.filters import View
@@ -39,6 +39,7 @@ class MemoryLog:
         self._texts: dict[str, dict[int, Rope]] = {}  # per series and run
         self._given_ids: dict[str, int] = {}
         self._keys: OrderedDict[str, machine.KeyRecord] = OrderedDict()
+        self._head: tuple[Stored, Head] | None = None  # the last that was asked for, at the last index
 
     # ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,6 +126,7 @@ class MemoryLog:
         if entry is None:
             return
         self._entries[index - self._first] = None
+        self._head = None
         at = entry.timestamp
         hole = Hole(index, index, at, at, {(entry.type, entry.level): 1}, cut_series, lost_series)
         where = bisect_left(self._holes, index, key=lambda h: h.first)
@@ -436,10 +438,18 @@ class MemoryLog:
         fits = hole.first_timestamp <= position.timestamp <= hole.last_timestamp
         return position.index if fits and position.salt == segment.salt else None
 
-    def id_at(self, index: int) -> str | None:
-        """The id of the entry at an index; None where none stands: outside the log, or in a hole."""
-        entry = self._entry(index)
-        return entry.id if entry is not None else None
+    def head(self, held: int) -> Head:
+        """Where the log stands, with the id of the entry at the held index: the same object until something changes."""
+        stored = self.state.stored
+        known = self._head
+        if known is not None and known[0] is stored and held == stored.last_index:
+            return known[1]
+        entry = self._entry(held)
+        event_id = entry.id if entry is not None else None
+        head = Head(stored.task.id, stored.epoch, stored.last_index, stored.task.status, event_id)
+        if held == stored.last_index:
+            self._head = stored, head
+        return head
 
 
 def _first_of(item: Entry | Hole) -> int:

@@ -141,10 +141,7 @@ class MemoryShortTermStore(MemoryReads, MemoryDuties):
     def _head(self, held: Held) -> Head | None:
         hidden = self._hidden.get(held.task_id)
         log = self._logs.get(held.task_id) or (hidden.log if hidden else None)
-        if log is None:
-            return None
-        stored = log.stored
-        return Head(held.task_id, stored.epoch, stored.last_index, stored.task.status, log.id_at(held.index))
+        return None if log is None else log.head(held.index)
 
     async def commit(self, task_id: str, change: Change) -> Committed:
         """See TaskLog."""
