@@ -340,14 +340,6 @@ async def test_check_finds_damage(opened: Open, path: Path) -> None:
 # ── Bounds ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_mode_counts_also_where_no_series_is_named(store: SqliteShortTermStore) -> None:
-    """As in memory: a rule for other modes leaves such an entry alone, which has no series and yet no plain row."""
-    stored = await created(store, EventDraft("step", "info", 1, None, "latest"), message())
-    assert await store.trim(stored.task.id, stored.epoch, TrimRule(series_modes=("keep-all",))) == 1
-    page = await store.read(stored.task.id)
-    assert [type(item).__name__ for item in page.items] == ["Entry", "Hole"]
-
-
 async def test_a_large_page_says_what_single_reads_do(store: SqliteShortTermStore, clock: ManualClock) -> None:
     stored = await created(store)
     task_id, length = stored.task.id, 0

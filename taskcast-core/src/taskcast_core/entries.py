@@ -50,7 +50,7 @@ class Entry:
 
     Attributes:
         origin: task and epoch. index: 0, 1, 2 …, per task. timestamp: ms.
-        series_id, series_mode: both set, or the event belongs to no series.
+        series_id, series_mode: both set, or the event belongs to no series; what its publisher wrote is in the draft.
         given_id: the id that an imported event brought along; the others' ids are computed.
         run, end: of accumulate entries: which run of the series' text it belongs to, and how many characters that run
         has after it (None: it has no text). So a fold is a cut of the run's text. Set by the commit.
@@ -73,7 +73,10 @@ class Entry:
         """``text``: the draft's, where it has been made."""
         self.origin, self.index, self.timestamp = origin, index, timestamp
         self.type, self.level = draft.type, draft.level
-        self.series_id, self.series_mode = draft.series_id, draft.series_mode
+        self.series_id: str | None = None
+        self.series_mode: SeriesMode | None = None
+        if draft.series_id is not None and draft.series_mode is not None:
+            self.series_id, self.series_mode = draft.series_id, draft.series_mode
         self._draft: EventDraft | None = draft
         self._text = text
         self.given_id = self._id = given_id

@@ -171,6 +171,7 @@ class TrimRule:
     """Which entries cleanup removes; all that is given must hold.
 
     Attributes:
+        series_modes: of entries that belong to a series, only those of these modes; plain ones are not asked.
         older_than: only entries with a smaller timestamp (ms).
         keep_series_ends: keep the newest entry of every series that loses entries (else series may go whole).
     """

@@ -19,6 +19,7 @@ from taskcast_core.testing.durable_logs import Durable, archived, batch_of
 from taskcast_core.testing.listing import CAST, QUERIES, listed, walk
 from taskcast_core.testing.long_term_trimming import ArchiveTrimCases
 from taskcast_core.testing.making import (
+    HALF_SERIES,
     RICH_HISTORY,
     created,
     delta,
@@ -178,6 +179,14 @@ class ArchiveReadCases(Durable):
         task_id = (await created(hot, *RICH_HISTORY)).task.id
         await archived(store, hot, task_id)
         assert await portrait(store, task_id) == await portrait(hot, task_id)
+
+    async def test_half_a_series_is_none(self, store: LongTermStore, hot: MemoryShortTermStore) -> None:
+        stored = await created(hot, *HALF_SERIES, *HALF_SERIES)
+        await archived(store, hot, stored.task.id)
+        entries = entries_of(await whole_log(store, stored.task.id))
+        assert [(entry.series_id, entry.series_mode) for entry in entries] == [(None, None)] * len(entries)
+        assert [entry.draft for entry in entries] == [*HALF_SERIES, *HALF_SERIES]
+        assert (await store.series(stored.task.id)).states == {}
 
     async def test_written_in_stretches(self, store: LongTermStore, hot: MemoryShortTermStore) -> None:
         task_id, after = (await created(hot)).task.id, -1

@@ -106,6 +106,13 @@ RICH_HISTORY: tuple[EventDraft, ...] = (
 )
 """Every series mode, a restart, a change of field, three replaced values, all levels."""
 
+HALF_SERIES = (
+    EventDraft("step", "info", {"delta": "x"}, "s", None),
+    EventDraft("step", "info", {"delta": "x"}, None, "accumulate"),
+    EventDraft("step", "info", {"delta": "x"}, None, "latest"),
+)
+"""One of the two fields that make an event part of a series."""
+
 
 # ── Verbs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from taskcast_core.contracts import TaskLog
+from taskcast_core.contracts import TaskLog, TrimRule
 from taskcast_core.entries import Entry, Hole
 from taskcast_core.errors import NotRetained
 from taskcast_core.models import EventDraft
 from taskcast_core.testing.contract import Contract
 from taskcast_core.testing.making import (
+    HALF_SERIES,
     created,
     delta,
     entries_of,
@@ -60,6 +61,16 @@ class SeriesCases(Contract):
     async def test_a_custom_field(self, store: TaskLog) -> None:
         folds = await self._folds(store, delta("s", "a", "content", delta=1), delta("s", "b", "content", delta=2))
         assert folds == [{"content": "a", "delta": 1}, {"content": "ab", "delta": 2}]
+
+    @pytest.mark.parametrize("half", HALF_SERIES)
+    async def test_without_both_fields_an_event_is_plain(self, store: TaskLog, half: EventDraft) -> None:
+        task_id = (await created(store, message(), half, half)).task.id
+        entries = entries_of(await whole_log(store, task_id))
+        assert [(entry.series_id, entry.series_mode) for entry in entries] == [(None, None)] * 3
+        assert [entry.draft for entry in entries[1:]] == [half] * 2, "what its publisher wrote stands as it was"
+        assert (await store.series(task_id)).states == {}
+        removed = await store.trim(task_id, 1, TrimRule(series_modes=("keep-all",)))
+        assert removed == 3, "rules for modes are not about plain events"
 
     async def test_a_switch_of_the_field_begins_with_what_the_last_entry_had_there(self, store: TaskLog) -> None:
         folds = await self._folds(

@@ -83,7 +83,7 @@ class Pending:
         log.state.merge(outcome)
         base = position(log.num, 0)
         for entry in entries:
-            if entry.series_id is None and entry.series_mode is None:
+            if entry.series_id is None:
                 # Bytes and None are looked up among sqlite3's adapters, value by value, which takes longer than all the
                 # rest of an INSERT; an array of bytes is taken as it is.
                 kind_number = numbers[entry.type, entry.level]
