@@ -7,7 +7,7 @@ are read: while many are read in a row, and many are done in a row, each finds i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterable
 from contextvars import Context
 from typing import Any
 
@@ -15,6 +15,7 @@ from taskcast_core.values import define
 from taskcast_server.exchange import Exchange
 
 Doing = Coroutine[Any, Any, None]
+Request = tuple[Exchange, str, Doing, Context]
 
 _ALONE = 2_000
 """So many requests of a method have tasks of their own behind one that had to wait.
@@ -33,7 +34,7 @@ class Turns:
     def __init__(self, tasks: set[asyncio.Task[None]]) -> None:
         """``tasks``: of all requests; whatever is under way is in there."""
         self._tasks = tasks
-        self._next: list[tuple[Exchange, str, Doing, Context]] = []
+        self._next: list[Request] = []
         self._shared: asyncio.Task[None] | None = None  # that will do them
         self._alone: dict[str, int] = {}
 
@@ -62,6 +63,10 @@ class Turns:
         exchange.task = task
         self._tasks.add(task)
 
+    def _do_each_alone(self, requests: Iterable[Request]) -> None:
+        for exchange, _, doing, context in requests:
+            self._do_alone(exchange, doing, context)
+
     async def _do_together(self) -> None:
         task, self._shared = self._shared, None
         requests, self._next = iter(self._next), []
@@ -75,8 +80,7 @@ class Turns:
                 except StopIteration:
                     continue
                 self._alone[method] = _ALONE
-                for each, _, others_doing, others_context in requests:
-                    self._do_alone(each, others_doing, others_context)
+                self._do_each_alone(requests)
                 await _Rest(doing, context, awaited)
         finally:
             self._tasks.discard(task)
