@@ -108,18 +108,26 @@ def _publish(target: Target, path: str, body: bytes, count: int) -> Row:
 
 
 def _nodes(rounds: int) -> Curve:
-    """As many nodes on one Redis, each with tasks and readers of its own, under load at the same time."""
-    costs: dict[int, list[float]] = {1: [], 2: [], 4: []}
+    """As many nodes on one Redis, each with a task and readers of its own, under load at the same time.
+
+    The yardstick are as many nodes that share nothing but the core: each has a Redis to itself.
+    """
+    costs: dict[tuple[bool, int], list[float]] = {}
     for _ in range(rounds):
-        for count, found in costs.items():
-            with ExitStack() as stack:
-                redis_url = stack.enter_context(redis_on_other_core())
-                nodes = [stack.enter_context(running("redis", redis_url)) for _ in range(count)]
-                with ThreadPoolExecutor(count) as pool:
-                    rows = list(
-                        pool.map(lambda node: readers(node.port, node.pid, subs=50, events=400, closed=True), nodes)
-                    )
-                found.append(statistics.mean(row["cpu_us_per_delivery"] for row in rows))
-    return Curve(
-        "Processes on one Redis", "µs CPU per delivery", {n: statistics.median(each) for n, each in costs.items()}, {}
+        for count in (1, 2, 4):
+            for is_shared in (True, False):
+                costs.setdefault((is_shared, count), []).append(_side_by_side(count, is_shared=is_shared))
+    ours, alone = (
+        {count: statistics.median(found) for (is_shared, count), found in costs.items() if is_shared == wanted}
+        for wanted in (True, False)
     )
+    return Curve("Processes on one Redis", "µs CPU per delivery", ours, alone)
+
+
+def _side_by_side(count: int, *, is_shared: bool) -> float:
+    with ExitStack() as stack:
+        urls = [stack.enter_context(redis_on_other_core()) for _ in range(1 if is_shared else count)]
+        nodes = [stack.enter_context(running("redis", urls[at % len(urls)])) for at in range(count)]
+        with ThreadPoolExecutor(count) as pool:
+            rows = pool.map(lambda node: readers(node.port, node.pid, subs=50, events=400, closed=True), nodes)
+            return statistics.mean([row["cpu_us_per_delivery"] for row in rows])
