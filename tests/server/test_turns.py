@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -163,20 +164,21 @@ async def test_each_has_a_context_of_its_own() -> None:
     seen: list[str] = []
     name: ContextVar[str] = ContextVar("name", default="nobody")
 
-    async def tell(mine: str, wait_s: float | None) -> None:
+    async def tell(mine: str, *, waits: bool) -> None:
         seen.append(name.get())
         name.set(mine)
-        if wait_s is not None:
-            await asyncio.sleep(wait_s)
+        if waits:
+            await asyncio.sleep(0.01)
+            assert await asyncio.create_task(_get(name)) == mine
         assert name.get() == mine
-        assert await asyncio.create_task(_get(name)) == mine
 
     requests = Requests()
-    for mine, wait_s in (("a", None), ("b", None), ("c", 0.01), ("d", None)):
-        requests.add(mine, lambda mine=mine, wait_s=wait_s: tell(mine, wait_s))  # type: ignore[misc]
+    for mine, waits in (("a", False), ("b", False), ("c", True), ("d", False)):
+        requests.add(mine, partial(tell, mine, waits=waits))
     await requests.all_ended()
     assert seen == ["nobody"] * 4
     assert all(error is None for *_, error in requests.ended)
+    assert requests.task_of("a") is requests.task_of("b")
 
 
 async def _get(name: ContextVar[str]) -> str:
