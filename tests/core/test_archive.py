@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,10 @@ from taskcast_core import MemoryBroadcastProvider, MemoryShortTermStore, TaskEng
 from taskcast_core.archive import ArchiveSettings, Rebuilt
 from taskcast_core.builtin.memory_log import MemoryLog
 from taskcast_core.builtin.memory_long_term import MemoryLongTermStore
-from taskcast_core.contracts import ArchiveBatch, Committed, ListQuery, Refusal, Watermark
+from taskcast_core.builtin.sqlite.options import SqliteOptions
+from taskcast_core.builtin.sqlite.store import SqliteShortTermStore
+from taskcast_core.builtin.sqlite.writer import Writer
+from taskcast_core.contracts import ArchiveBatch, Committed, ListQuery, Page, Refusal, Watermark
 from taskcast_core.deadlines import SweepSettings
 from taskcast_core.entries import Entry
 from taskcast_core.errors import (
@@ -593,3 +599,48 @@ async def test_rebuild_needs_somewhere_to_take_tasks_from() -> None:
         with pytest.raises(StorageReleaseUnsupported):
             await engine.rebuild()
         assert await engine.archive_lag() is None
+
+
+class HeldUp(SqliteShortTermStore):
+    """A store whose writer commits a transition while a page is read, and cannot tell of it for a while."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(SqliteOptions(path=path))
+        self.may_tell = threading.Event()
+        self.may_tell.set()
+        self.meanwhile: Callable[[], Awaitable[Any]] | None = None
+
+    async def read(self, task_id: str, **asked: Any) -> Page:
+        page = await super().read(task_id, **asked)
+        if self.meanwhile is not None and page.log_last == -1:
+            self.may_tell.clear()
+            self.transition = asyncio.ensure_future(self.meanwhile())
+            self.meanwhile = None
+            while page.log_last == -1:
+                page = await super().read(task_id, **asked)
+            threading.Timer(0.2, self.may_tell.set).start()
+        return page
+
+
+async def test_a_log_is_not_taken_for_a_rewound_one_while_its_writer_is_held_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the archiver puts an older copy in its place, and an acknowledged transition is lost."""
+    tell = Writer._tell
+
+    def tell_late(writer: Writer, *told: Any) -> None:
+        store.may_tell.wait(20)
+        tell(writer, *told)
+
+    monkeypatch.setattr(Writer, "_tell", tell_late)
+    async with HeldUp(tmp_path / "tasks.db") as store, MemoryLongTermStore() as cold:
+        tiers = both.Tiers(store, cold)
+        async with tiers.engine as engine:
+            task_id = "held-up"
+            store.meanwhile = partial(engine.transition_task, task_id, "running")
+            await engine.create_task(id=task_id)
+            await eventually(lambda: store.meanwhile is None)
+            assert (await store.transition).status == "running"
+            await tiers.archived(task_id)
+            stored = await tiers.existing(task_id)
+            assert (stored.task.status, stored.epoch, stored.last_index) == ("running", 1, 0)

@@ -12,7 +12,7 @@ import pytest
 from taskcast_core.builtin.sqlite.options import SqliteOptions
 from taskcast_core.builtin.sqlite.session import Session
 from taskcast_core.builtin.sqlite.store import SqliteShortTermStore
-from taskcast_core.contracts import Change, Guard, Key, Record
+from taskcast_core.contracts import Change, Committed, Guard, Key, Record
 from taskcast_core.errors import GuardFailed, NotHot, StoreUnavailable, TaskExists
 from taskcast_core.testing.making import (
     a_key,
@@ -70,13 +70,17 @@ async def test_order_is_that_of_the_calls(store: SqliteShortTermStore) -> None:
 
 
 async def test_more_callers_than_room(tmp_path: Path) -> None:
+    """They wait in line, and nobody who comes later goes before them."""
     async with SqliteShortTermStore(SqliteOptions(path=tmp_path / "small.db", queue_size=3)) as store:
         task_id = (await created(store)).task.id
-        calls = [asyncio.create_task(publish(store, task_id, message(data=n))) for n in range(100)]
-        while not all(call.done() for call in calls):
+        calls: list[asyncio.Task[Committed]] = []
+        while len(calls) < 500 or not calls[-1].done():
             assert store._writer._queue.qsize() <= 3
+            if len(calls) < 500 and (len(calls) < 20 or calls[-20].done()):  # some always wait, and one more comes
+                calls.append(asyncio.create_task(publish(store, task_id, message(data=len(calls)))))
             await asyncio.sleep(0)
-        assert (await current(store, task_id)).last_index == 99
+        await asyncio.gather(*calls)
+        assert [e.data for e in entries_of(await whole_log(store, task_id))] == list(range(500))
 
 
 async def test_a_refusal_concerns_its_caller_only(store: SqliteShortTermStore, commits: list[int]) -> None:

@@ -15,7 +15,8 @@ from taskcast_core.values import define
 from taskcast_server.exchange import Exchange
 
 Doing = Coroutine[Any, Any, None]
-Request = tuple[Exchange, str, Doing, Context]
+"""What does a request, from its beginning to its reply."""
+_Request = tuple[Exchange, str, Doing, Context]
 
 _ALONE = 2_000
 """So many requests of a method have tasks of their own behind one that had to wait.
@@ -34,7 +35,7 @@ class Turns:
     def __init__(self, tasks: set[asyncio.Task[None]]) -> None:
         """``tasks``: of all requests; whatever is under way is in there."""
         self._tasks = tasks
-        self._next: list[Request] = []
+        self._next: list[_Request] = []
         self._shared: asyncio.Task[None] | None = None  # that will do them
         self._alone: dict[str, int] = {}
 
@@ -63,7 +64,7 @@ class Turns:
         exchange.task = task
         self._tasks.add(task)
 
-    def _do_each_alone(self, requests: Iterable[Request]) -> None:
+    def _do_each_alone(self, requests: Iterable[_Request]) -> None:
         for exchange, _, doing, context in requests:
             self._do_alone(exchange, doing, context)
 

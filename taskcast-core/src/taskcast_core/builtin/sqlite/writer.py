@@ -18,7 +18,7 @@ from taskcast_core.values import frozen
 
 T = TypeVar("T")
 Work = Callable[[Session], Any]
-Operation = tuple[Work, asyncio.Future[Any]]
+_Operation = tuple[Work, asyncio.Future[Any]]
 
 GROUP = 512
 """So many operations travel together at most."""
@@ -48,10 +48,9 @@ class Writer:
         self._connection, self._session, self._wal = connection, session, wal
         self._on_published = on_published
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[Operation | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Operation | None] = SimpleQueue()
         self._untold: deque[set[str]] = deque()  # per group: tasks that it may have changed already
-        self._under_way, self._most = 0, queue_size
-        self._has_room = asyncio.Event()
+        self._room = asyncio.Semaphore(queue_size)
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="taskcast-sqlite-writer", daemon=True)
         self._thread.start()
@@ -64,12 +63,10 @@ class Writer:
         Raises:
             StoreUnavailable: the work was not done.
         """
-        while self._under_way >= self._most:
-            self._has_room.clear()
-            await self._has_room.wait()
+        await self._room.acquire()
         if self._is_closed:
+            self._room.release()
             raise StoreUnavailable("sqlite", "closed")
-        self._under_way += 1
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put((work, future))
         return await future
@@ -105,7 +102,7 @@ class Writer:
     def _abandon(self) -> None:
         """The thread ends: nobody shall wait for it."""
         self._is_closed = True
-        group: list[Operation] = []
+        group: list[_Operation] = []
         while not self._queue.empty():
             if (operation := self._queue.get()) is not None:
                 group.append(operation)
@@ -113,9 +110,9 @@ class Writer:
             self._untold.append(set())
             self._tell(group, {}, [_Failed(StoreUnavailable("sqlite", "closed")) for _ in group])
 
-    def _next_group(self) -> tuple[list[Operation], bool]:
+    def _next_group(self) -> tuple[list[_Operation], bool]:
         """All operations that wait, and whether more may come; waits for the first unless there is sweeping to do."""
-        group: list[Operation] = []
+        group: list[_Operation] = []
         try:
             operation = self._queue.get(block=not self._session.has_leftovers)
             while operation is not None:
@@ -127,7 +124,7 @@ class Writer:
             return group, True
         return group, operation is not None
 
-    def _done(self, group: Sequence[Operation]) -> tuple[Published, list[Any]]:
+    def _done(self, group: Sequence[_Operation]) -> tuple[Published, list[Any]]:
         """Do the work of a group together; where that fails, of each operation for itself."""
         try:
             return self._together(group)
@@ -143,7 +140,7 @@ class Writer:
             results += result
         return published, results
 
-    def _together(self, group: Sequence[Operation]) -> tuple[Published, list[Any]]:
+    def _together(self, group: Sequence[_Operation]) -> tuple[Published, list[Any]]:
         session = self._session
         session.begin()
         results: list[Any] = []
@@ -170,7 +167,7 @@ class Writer:
             self._session.roll_back()
             self._session.has_leftovers = False
 
-    def _tell(self, group: Sequence[Operation], published: Published, results: Sequence[Any]) -> None:
+    def _tell(self, group: Sequence[_Operation], published: Published, results: Sequence[Any]) -> None:
         try:
             self._loop.call_soon_threadsafe(self._deliver, group, published, results)
         except RuntimeError:  # the loop is closed, and everybody who waited is gone with it
@@ -178,12 +175,11 @@ class Writer:
 
     # ── In the event loop ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _deliver(self, group: Sequence[Operation], published: Published, results: Sequence[Any]) -> None:
+    def _deliver(self, group: Sequence[_Operation], published: Published, results: Sequence[Any]) -> None:
         self._on_published(published)
         self._untold.popleft()
-        self._under_way -= len(group)
-        self._has_room.set()
         for (_, future), result in zip(group, results, strict=True):
+            self._room.release()
             if future.done():
                 continue
             if isinstance(result, _Failed):
