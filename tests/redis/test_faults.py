@@ -122,15 +122,16 @@ async def test_a_dead_line_that_looks_alive(
         for n in range(50):
             await one.engine.publish_event(task_id, event(n))
         with pytest.raises(StoreUnavailable):
-            await two.engine.publish_event(task_id, event(0))
+            await two.engine.publish_event(task_id, event(50), idempotency_key="n50")
         await asyncio.sleep(scale(0, 30))
         await proxy.heal()
         healed = time.monotonic()
-        await eventually(lambda: all(len(reader.indexes) == 51 for reader in readers), within(5))
+        await publish_through(two, task_id, 50)  # whether it was done is not known until now
+        await eventually(lambda: all(len(reader.indexes) == 52 for reader in readers), within(5))
         await eventually(lambda: health.is_healthy and two.adapters.broadcast.health.is_healthy, within(5))
         print(f"recovered {time.monotonic() - healed:.2f} s after the return")
         await finish(two, task_id)
-    assert_whole(readers, 51)
+    assert_whole(readers, 52)
 
 
 async def test_a_pub_sub_line_that_looks_alive(
@@ -190,6 +191,30 @@ async def test_a_call_into_a_black_hole_ends(
             await node.engine.get_task(task_id)
     await proxy.heal()
     await publish_through(node, task_id, 100)
+
+
+async def test_a_redis_that_is_held_up_for_a_moment_refuses_nobody(
+    own_redis_server: RedisServer, open_node: OpenNode, within: Within
+) -> None:
+    """Not ready, but what was asked before and meanwhile is done once it goes on, on the same connection."""
+    node = await open_node(own_redis_server.port, silence_ms=60_000, command_timeout_ms=60_000)
+    connection = node.adapters.short_term_store.connection
+    task_id = await started(node)
+    own_redis_server.pause()
+    try:
+        calls = [asyncio.create_task(node.engine.publish_event(task_id, event(0)))]
+        await eventually(lambda: not connection.health.is_healthy, within(2 * HEARTBEAT_S + 0.5))
+        assert connection.health.error_kind == "timeout"
+        with pytest.raises(StoreUnavailable):
+            await connection.check()
+        calls.append(asyncio.create_task(node.engine.publish_event(task_id, event(1))))
+        done, _ = await asyncio.wait(calls, timeout=0.1)
+        assert not done
+    finally:
+        own_redis_server.resume()
+    async with asyncio.timeout(within(5)):
+        assert [one.index for one in await asyncio.gather(*calls)] == [1, 2]
+    await eventually(lambda: connection.health.is_healthy, within(2))
 
 
 async def test_refused_connections(redis_server: RedisServer, open_node: OpenNode, redis_proxy: Proxied) -> None:

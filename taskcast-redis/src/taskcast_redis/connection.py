@@ -19,7 +19,7 @@ from taskcast_core.errors import ConfigError, StoreUnavailable
 from taskcast_core.stopping import stop
 from taskcast_redis.calls import Command, send
 from taskcast_redis.failures import COMMAND, TROUBLE, is_mistake, kind_of, unavailable
-from taskcast_redis.health import MOST_LATE, Dependency, was_late
+from taskcast_redis.health import Dependency, sign_of_life
 from taskcast_redis.keys import DEFAULT_SHARDS, Keys
 from taskcast_redis.layout import Layout, agree
 from taskcast_redis.link import unopened
@@ -75,6 +75,7 @@ class RedisConnection:
         self._doubt_ms = float("inf")
         self._beat: asyncio.Task[None] | None = None
         self._doubt = asyncio.Event()
+        self._is_silent = False  # away for a moment, as it may turn out
         self._users = 0
 
     # ── Life ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -120,7 +121,7 @@ class RedisConnection:
         deadline = time.monotonic() + options.start_timeout_ms / 1000
         while True:
             try:
-                await self._sync()
+                await self._sign_of_life()
                 break
             except TROUBLE as error:
                 wait = backoff.next_s()
@@ -225,17 +226,15 @@ class RedisConnection:
     async def _sync(self) -> None:
         """Ask for the time, which is a sign of life, too."""
         before = time.monotonic()
-        limit = self.options.heartbeat_timeout_ms if self.health.is_healthy else self.options.connect_timeout_ms
-        async with asyncio.timeout(limit / 1000):
-            found: Any
-            if isinstance(self.client, RedisCluster):
-                found = await self.client.time(target_nodes=RedisCluster.PRIMARIES)
-                found = next(iter(found.values())) if isinstance(found, dict) else found
-            else:
-                [found] = await self._send(self.client, "", [("TIME",)])
-                if isinstance(found, Exception):
-                    raise found
-            seconds, micros = found
+        found: Any
+        if isinstance(self.client, RedisCluster):
+            found = await self.client.time(target_nodes=RedisCluster.PRIMARIES)
+            found = next(iter(found.values())) if isinstance(found, dict) else found
+        else:
+            [found] = await self._send(self.client, "", [("TIME",)])
+            if isinstance(found, Exception):
+                raise found
+        seconds, micros = found
         after = time.monotonic()
         # The reply was made some time in between, so its time is never ahead of the server's now: what is due by it is
         # due there. A quick reply says more than a slow one, for a while.
@@ -250,35 +249,51 @@ class RedisConnection:
         Raises:
             StoreUnavailable: there is none.
         """
+        if not self.health.is_healthy:
+            raise StoreUnavailable(COMMAND, self.health.error_kind or "unavailable")
         await self.guarded(lambda client: client.ping())
 
     async def _beat_forever(self) -> None:
         options = self.options
         backoff = Backoff(first_s=options.retry_first_ms / 1000, most_s=options.retry_most_ms / 1000)
-        beats = late = 0
+        beats = 0
         while True:
             wait = options.heartbeat_ms / 1000
-            began = time.monotonic()
             try:
-                await self._sync()
-                beats, late = beats + 1, 0
+                await self._sign_of_life()
+                beats += 1
                 if not self.health.is_healthy or beats % LAYOUT_CHECK_EVERY == 0:
                     await self._check_layout()
                 self.health.is_back()
                 backoff.reset()
             except TROUBLE as error:
-                is_timeout = isinstance(error, TimeoutError) and self.health.is_healthy
-                if is_timeout and late < MOST_LATE and was_late(began, options.heartbeat_timeout_ms / 1000):
-                    late += 1
-                    continue
-                wait = backoff.next_s()
+                self._is_silent, wait = False, backoff.next_s()
                 self.health.is_away(kind_of(error), next_retry_s=wait)
                 await self._drop_connections()
             except ConfigError:
                 wait = options.retry_most_ms / 1000
                 self.health.is_away("layout", next_retry_s=wait, state="unhealthy")
                 _log.exception("this Redis can no longer be worked with")
+            self._is_silent = False
             await self._pause(wait)
+
+    async def _sign_of_life(self) -> None:
+        """See that Redis answers. While it is only silent, this process is not ready, and calls wait."""
+        options = self.options
+        if not self.health.is_healthy:
+            async with asyncio.timeout(options.connect_timeout_ms / 1000):
+                await self._sync()
+            return
+        await sign_of_life(
+            self._sync(),
+            quick_s=options.heartbeat_timeout_ms / 1000,
+            silence_s=options.silence_ms / 1000,
+            on_silent=self._fall_silent,
+        )
+
+    def _fall_silent(self) -> None:
+        self._is_silent = True
+        self.health.is_away("timeout")
 
     async def _pause(self, seconds: float) -> None:
         """Wait; cut short while healthy when somebody has reason to doubt it."""
@@ -374,7 +389,7 @@ class RedisConnection:
 
     async def guarded(self, call: Callable[[Any], Any]) -> Any:
         """Talk to the client within the bounds of time and number; trouble becomes StoreUnavailable."""
-        if not self.health.is_healthy:
+        if not self.health.is_healthy and not self._is_silent:
             raise StoreUnavailable(COMMAND, self.health.error_kind or "unavailable")
         limit_s = (self.options.connect_timeout_ms + self.options.command_timeout_ms) / 1000
         try:
