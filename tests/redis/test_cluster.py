@@ -13,6 +13,8 @@ from redis.asyncio import RedisCluster as ClusterClient
 from taskcast_core.engine import TaskEngine
 from taskcast_core.errors import ConfigError, StoreUnavailable
 from taskcast_redis import RedisOptions, create_redis_adapters
+from taskcast_redis.connection import RedisConnection
+from taskcast_redis.keys import layout_key
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import HOST
 from tests.fixtures.redis_server import RedisServer
@@ -53,6 +55,11 @@ def slot_of(node: Node, task_id: str) -> int:
     client = connection.client
     assert isinstance(client, ClusterClient)
     return client.keyslot(connection.keys.of(task_id))
+
+
+def is_whole(server: RedisServer) -> bool:
+    """Whether a node takes part in a Cluster that serves every slot."""
+    return b"cluster_state:ok" in ask(server.port, "CLUSTER", "INFO")
 
 
 async def channels(server: RedisServer, kind: str, prefix: str) -> set[bytes]:
@@ -104,6 +111,21 @@ async def test_plain_bells_where_the_first_node_rang_them(
         await open_on(stack, cluster.url, prefix)
 
 
+async def test_a_cluster_that_is_not_whole_yet_is_waited_for(cluster: RedisCluster, prefix: str) -> None:
+    """A node was away and is back, but the others do not trust it yet: their slots are not served meanwhile."""
+    client = ClusterClient.from_url(f"redis://{HOST}:{cluster.nodes[0].port}")
+    server = cluster.serving(client.keyslot(layout_key(prefix)))
+    other = next(node for node in cluster.nodes if node is not server)
+    other.pause()
+    try:
+        await eventually(lambda: not is_whole(server), within_s=30)
+    finally:
+        other.resume()
+    async with RedisConnection(RedisOptions(url=cluster.url, prefix=prefix, **FAST)) as connection:
+        assert connection.health.is_healthy
+    await eventually(lambda: all(is_whole(node) for node in cluster.nodes), within_s=30)
+
+
 async def test_killed_pub_sub_connections(cluster: RedisCluster, nodes: Sequence[Node]) -> None:
     one, two = nodes
     task_id = await started(one)
@@ -126,8 +148,8 @@ async def test_a_node_that_hangs(cluster: RedisCluster, nodes: Sequence[Node]) -
         try:
             await eventually(lambda: not one.adapters.short_term_store.connection.health.is_healthy, within_s=20)
             await eventually(lambda: not two.adapters.broadcast.health.is_healthy, within_s=20)
-            with pytest.raises(StoreUnavailable):
-                await one.engine.publish_event(task_id, event(0))
+            with pytest.raises(StoreUnavailable):  # whether it was done is not known
+                await one.engine.publish_event(task_id, event(0), idempotency_key="n0")
         finally:
             server.resume()
         for n in range(10):
@@ -135,6 +157,7 @@ async def test_a_node_that_hangs(cluster: RedisCluster, nodes: Sequence[Node]) -
         await eventually(lambda: two.adapters.broadcast.health.is_healthy, within_s=30)
         await finish(one, task_id)
     assert_whole(readers, 11)
+    await eventually(lambda: all(is_whole(node) for node in cluster.nodes), within_s=30)
 
 
 async def move_keys(slot: int, source: RedisServer, target: RedisServer) -> None:

@@ -122,6 +122,8 @@ class RedisConnection:
         while True:
             try:
                 await self._sign_of_life()
+                await self._check_server()
+                await self._check_layout()
                 break
             except TROUBLE as error:
                 wait = backoff.next_s()
@@ -130,11 +132,6 @@ class RedisConnection:
                     raise unavailable(error) from error
                 self.health.is_away(kind_of(error), next_retry_s=wait)
                 await asyncio.sleep(wait)
-        try:
-            await self._check_server()
-            await self._check_layout()
-        except TROUBLE as error:
-            raise unavailable(error) from error
         self.health.is_back()
         self._beat = asyncio.get_running_loop().create_task(self._beat_forever())
 
