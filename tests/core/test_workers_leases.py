@@ -532,7 +532,7 @@ async def test_a_crash_at_any_await_strands_nothing_beyond_the_lease(verb: str) 
         raise AssertionError("it never came to its end")
 
 
-@pytest.mark.timeout(3600 if FULL_SCALE else 120)
+@pytest.mark.timeout(3600 if FULL_SCALE else 400)
 async def test_capacity_never_leaks_over_many_assignments_with_random_kills(
     scale: Scale, monkeypatch: pytest.MonkeyPatch
 ) -> None:

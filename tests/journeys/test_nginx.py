@@ -50,7 +50,7 @@ def proxied(server: TaskcastServer, tmp_path: Path, idle_s: int) -> Iterator[str
         yield url
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_a_stream_is_neither_held_back_nor_cut(server: TaskcastServer, proxied: str, idle_s: int) -> None:
     task_id = server.request("POST", "/tasks", {})["id"]
     headers = {"Accept-Encoding": "gzip"}

@@ -94,7 +94,7 @@ class Reader(threading.Thread):
                     self.events.append(data)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_kill_9_under_load(server: TaskcastServer) -> None:
     task_id = server.request("POST", "/tasks", {"type": "load"})["id"]
     server.request("PATCH", f"/tasks/{task_id}/status", {"status": "running"})

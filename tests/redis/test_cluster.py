@@ -22,7 +22,7 @@ from tests.redis.conftest import FAST, Node, Reader
 from tests.redis.groups import RedisCluster, ask, node_id, running_cluster
 from tests.redis.test_faults import assert_whole, event, finish, publish_through, reading, started
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

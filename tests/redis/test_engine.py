@@ -19,7 +19,7 @@ from tests.fixtures.scale import FULL_SCALE, Scale
 from tests.fixtures.servers import running_redis
 from tests.redis.conftest import Node, OpenNode, Proxied, Reader, sent
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1_800 if FULL_SCALE else 120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1_800 if FULL_SCALE else 400)]
 
 SPAN = 1_000
 """Entries between two checkpoints."""

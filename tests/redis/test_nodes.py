@@ -23,7 +23,7 @@ from tests.fixtures.servers import running_redis
 from tests.redis.conftest import Within
 from tests.server.cli_programs import TaskcastServer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3_600 if FULL_SCALE else 180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3_600 if FULL_SCALE else 400)]
 
 
 @pytest.fixture(scope="module")

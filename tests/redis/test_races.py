@@ -15,7 +15,7 @@ from tests.fixtures.scale import FULL_SCALE, Scale
 from tests.redis.conftest import OpenNode, Proxied, Within, sent
 from tests.redis.test_faults import event, started
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1_800 if FULL_SCALE else 120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1_800 if FULL_SCALE else 400)]
 
 ENDS: tuple[TaskStatus, ...] = ("completed", "failed", "cancelled", "timeout")
 

@@ -16,7 +16,7 @@ from tests.redis.conftest import FAST, Node, Reader
 from tests.redis.groups import SentinelGroup, running_sentinels
 from tests.redis.test_faults import assert_whole, finish, publish_through, started
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 
 from tests.fixtures.redis_proxy import RedisProxy
 from tests.fixtures.redis_server import RedisServer
-from tests.fixtures.scale import FULL_SCALE, Scale
+from tests.fixtures.scale import Scale
 from tests.redis.conftest import Proxied, Within, sent
 from tests.redis.storm import Storm, StormReader
 from tests.server.cli_programs import TaskcastServer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300 if FULL_SCALE else 120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 TASKS, EVENTS, CURSORS = 10, 50, 40
 

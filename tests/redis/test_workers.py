@@ -52,12 +52,12 @@ async def test_over_redis(case: Callable[[], Awaitable[None]]) -> None:
     await case()
 
 
-@pytest.mark.timeout(3600 if FULL_SCALE else 120)
+@pytest.mark.timeout(3600 if FULL_SCALE else 400)
 async def test_fifty_workers_race_for_tasks_on_three_nodes(scale: Scale) -> None:
     await queue.fifty_workers_race(scale(150, 1000))
 
 
-@pytest.mark.timeout(3600 if FULL_SCALE else 120)
+@pytest.mark.timeout(3600 if FULL_SCALE else 400)
 async def test_capacity_never_leaks_over_many_assignments_with_random_kills(scale: Scale) -> None:
     await leases.capacity_never_leaks(scale(120, 10_000))
 

@@ -29,7 +29,7 @@ def storage_urls(request: pytest.FixtureRequest, storage: str) -> dict[str, str]
     return urls
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1300)
 @pytest.mark.parametrize("storage", ["memory", "sqlite", "redis", "redis_pg"])
 def test_the_whole_suite_passes(storage: str, storage_urls: dict[str, str], tmp_path: Path) -> None:
     command = [
@@ -44,7 +44,7 @@ def test_the_whole_suite_passes(storage: str, storage_urls: dict[str, str], tmp_
         if not name.startswith(("PYTEST_", "TASKCAST_", "REDIS_URL", "POSTGRES_URL"))
     }
     done = subprocess.run(
-        command, cwd=tmp_path, env=clean | storage_urls, capture_output=True, text=True, timeout=580, check=False
+        command, cwd=tmp_path, env=clean | storage_urls, capture_output=True, text=True, timeout=1200, check=False
     )
     summary = re.search(r"CONFORMANCE: (\d+) passed, (\d+) failed", done.stdout)
     assert summary, done.stdout + done.stderr
