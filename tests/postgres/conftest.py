@@ -17,7 +17,8 @@ from tests.postgres.tiers import PostgresTiers, open_tiers
 @pytest.fixture
 async def store(postgres_url: str) -> AsyncIterator[PostgresLongTermStore]:
     """An open, empty store."""
-    async with PostgresLongTermStore(PostgresOptions(url=postgres_url, auto_migrate=True)) as store:
+    options = PostgresOptions(url=postgres_url, auto_migrate=True, connect_timeout_ms=20_000)
+    async with PostgresLongTermStore(options) as store:
         yield store
 
 

@@ -38,7 +38,7 @@ async def open_tiers(
                 create_redis_adapters(kind, prefix=prefix or f"t{os.urandom(4).hex()}")
             )
             hot, broadcast = adapters.short_term_store, adapters.broadcast
-        options = PostgresOptions(url=url, auto_migrate=True, connect_timeout_ms=2_000, max_connections=4)
+        options = PostgresOptions(url=url, auto_migrate=True, connect_timeout_ms=20_000, max_connections=4)
         cold = await stack.enter_async_context(PostgresLongTermStore(options))
         tiers = PostgresTiers(hot, cold, broadcast, settings)
         await stack.enter_async_context(tiers.engine)

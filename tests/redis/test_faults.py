@@ -185,7 +185,8 @@ async def test_a_call_into_a_black_hole_ends(
     async with asyncio.timeout(within(5)):
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
-    assert not node.adapters.short_term_store.connection.health.is_healthy
+    health = node.adapters.short_term_store.connection.health
+    await eventually(lambda: not health.is_healthy, within(5))
     async with asyncio.timeout(within(0.5)):  # once it is known, refusals are quick
         with pytest.raises(StoreUnavailable):
             await node.engine.get_task(task_id)

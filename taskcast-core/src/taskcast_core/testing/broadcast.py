@@ -221,7 +221,7 @@ class BroadcastContract(Contract):
         channel, start = fresh_id(), loop.time()
         for n in range(5_000):
             broadcast.publish(a_bell(channel, first_index=n))
-        assert loop.time() - start < 5
+        assert loop.time() - start < 20
 
     async def test_many_channels(self, peers: Sequence[Broadcast]) -> None:
         ear, channels = Ear(), [fresh_id() for _ in range(300)]
