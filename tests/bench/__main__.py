@@ -66,9 +66,15 @@ class _Servers(ExitStack):
             with running(name, redis_url) as target:
                 yield target
         else:
-            if name not in self._kept:
-                self._kept[name] = self.enter_context(running(name, redis_url))
-            yield self._kept[name]
+            yield self._shared(name, redis_url, with_peer=load.has_peer and redis_url is not None)
+
+    def _shared(self, name: str, redis_url: str | None, *, with_peer: bool) -> Target:
+        if name not in self._kept:
+            self._kept[name] = self.enter_context(running(name, redis_url))
+        if with_peer and not self._kept[name].peer_port:
+            peer = self.enter_context(running(name, redis_url))
+            self._kept[name] = evolve(self._kept[name], peer_port=peer.port)
+        return self._kept[name]
 
 
 def _run(load: Load, target: Target, size: Size) -> Row:

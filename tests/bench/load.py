@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build" / "bench"
 RUN_S = 300.0
 
+STAT = Path("/proc/stat")
+_STEAL = 8
+
 Row = dict[str, Any]
-"""What one run of a generator printed."""
+"""What one run of a generator printed; and ``stolen``, the part of the processors' time that others took meanwhile."""
 
 
 class LoadError(Exception):
@@ -54,6 +58,14 @@ def generator(name: str) -> Path:
     return program
 
 
+def stolen_s() -> float:
+    """The time for which this machine's host has let its processors wait for others; 0 where nobody tells."""
+    try:
+        return int(STAT.read_text().split(maxsplit=_STEAL + 1)[_STEAL]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 def generate(name: str, arguments: Sequence[str | int | float]) -> Row:
     """One run of a generator; what it printed.
 
@@ -61,11 +73,13 @@ def generate(name: str, arguments: Sequence[str | int | float]) -> Row:
         LoadError: it failed, or not everything was delivered.
     """
     command = [*cores()[1], str(generator(name)), *map(str, arguments)]
+    began, stolen_before_s = time.monotonic(), stolen_s()
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_S)
+    stolen = (stolen_s() - stolen_before_s) / (time.monotonic() - began) / (os.cpu_count() or 1)
     if done.returncode:
         raise LoadError(f"{name} {' '.join(map(str, arguments))}: exit {done.returncode}: {done.stdout}{done.stderr}")
     row: Row = json.loads(done.stdout)
-    return row
+    return {**row, "stolen": stolen}
 
 
 def readers(

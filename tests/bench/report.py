@@ -16,6 +16,9 @@ Runs = Mapping[tuple[str, str], Sequence[Row]]
 
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 _SCALE = (0.1, 1, 10, 100, 1000)
+IDLE = 0.01
+"""A machine of whose processors' time others took no more than this part is idle, but for what is measured."""
+
 _WORDS = {True: "yes", False: "NO", None: ""}
 
 
@@ -26,7 +29,8 @@ class Line:
     Attributes:
         value: the median. spread: (largest − smallest) / median. ratio: the median of what each run was to the
         yardstick's of the same turn, since a machine is not as fast in every turn; None where there is no yardstick.
-        is_met: None where there is no target.
+        is_met: None where there is no target. idle: of figures of an idle machine, in how many of how many turns it
+        was that; with none, they are of all turns, and no target is met or missed.
     """
 
     title: str
@@ -37,6 +41,7 @@ class Line:
     ratio: float | None
     wanted: str
     is_met: bool | None
+    idle: tuple[int, int] | None = None
 
 
 def lines_of(runs: Runs) -> list[Line]:
@@ -45,26 +50,31 @@ def lines_of(runs: Runs) -> list[Line]:
 
 
 def _lines(figure: Figure, runs: Runs) -> list[Line]:
-    yardstick: list[float] = []
-    if figure.against is not None:
-        yardstick = _values(runs, figure.other or figure.load, figure.against, figure.metric)
+    beside = () if figure.against is None else runs.get((figure.other or figure.load, figure.against), ())
     made: list[Line] = []
-    for load, target in runs:
+    for (load, target), rows in runs.items():
         if load != figure.load:
             continue
-        values = _values(runs, load, target, figure.metric)
+        theirs, idle = beside, None
+        if figure.of_idle:
+            rows, theirs, idle = _idle(rows, beside)
+        values, yardstick = ([row[figure.metric] for row in some] for some in (rows, theirs))
         value = statistics.median(values)
         is_yardstick = target == figure.against and figure.other is None
         spread = (max(values) - min(values)) / value if value else 0.0
-        ratios = [ours / theirs for ours, theirs in zip(values, yardstick, strict=False) if theirs]
+        ratios = [mine / its for mine, its in zip(values, yardstick, strict=False) if its]
         ratio = statistics.median(ratios) if ratios and not is_yardstick else None
-        verdict = met(figure, target, value, ratio)
-        made.append(Line(figure.title, target, value, figure.unit, spread, ratio, _wanted(figure, target), verdict))
+        verdict = None if idle is not None and not idle[0] else met(figure, target, value, ratio)
+        wanted = _wanted(figure, target)
+        made.append(Line(figure.title, target, value, figure.unit, spread, ratio, wanted, verdict, idle))
     return made
 
 
-def _values(runs: Runs, load: str, target: str, metric: str) -> list[float]:
-    return [row[metric] for row in runs.get((load, target), ())]
+def _idle(rows: Sequence[Row], beside: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row], tuple[int, int]]:
+    """The turns of two targets in which the machine was idle while either ran, or all; and how many those are."""
+    turns = list(zip(rows, beside, strict=True))
+    idle = [turn for turn in turns if max(row["stolen"] for row in turn) <= IDLE]
+    return *zip(*(idle or turns), strict=True), (len(idle), len(turns))
 
 
 def _wanted(figure: Figure, target: str) -> str:
@@ -81,9 +91,13 @@ def table(lines: Sequence[Line]) -> str:
     rows = ["| figure | server | median | spread | to yardstick | target | met |", "|---|---|---:|---:|---:|---|---|"]
     for line in lines:
         ratio = "" if line.ratio is None else f"{line.ratio:.2f} ×"
+        spread = f"{line.spread:.0%}"
+        if line.idle is not None:
+            spread += f" ({line.idle[0]} idle turns of {line.idle[1]})"
+        word = "not idle" if line.wanted and line.is_met is None else _WORDS[line.is_met]
         rows.append(
-            f"| {line.title} | {line.target} | {_number(line.value)} {line.unit} | {line.spread:.0%} | {ratio} "
-            f"| {line.wanted} | {_WORDS[line.is_met]} |"
+            f"| {line.title} | {line.target} | {_number(line.value)} {line.unit} | {spread} | {ratio} "
+            f"| {line.wanted} | {word} |"
         )
     return "\n".join(rows)
 
@@ -141,6 +155,7 @@ def as_json(lines: Sequence[Line], runs: Runs, facts: Mapping[str, Any]) -> dict
             {
                 "figure": line.title, "server": line.target, "median": line.value, "unit": line.unit,
                 "spread": round(line.spread, 3), "ratio": line.ratio, "target": line.wanted, "met": line.is_met,
+                "idle_turns": line.idle,
             }
             for line in lines
         ],

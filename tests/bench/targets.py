@@ -33,6 +33,7 @@ class Target:
 
     Attributes:
         start_s: from its start to its first reply. redis_url: what it keeps its tasks in, if that is Redis.
+        peer_port: of another node on the same stores, if there is one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Target:
     pid: int
     start_s: float
     redis_url: str | None = None
+    peer_port: int = 0
 
     def new_task(self) -> str:
         """The id of a running task."""

@@ -1,5 +1,6 @@
 """The bench itself: its servers and generators work together, and its table says what was measured."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -81,6 +82,31 @@ def test_what_is_compared_was_measured_in_the_same_turn() -> None:
     }
     line = next(line for line in report.lines_of(runs) if line.target == "memory" and line.unit == "/s")
     assert (line.value, line.ratio) == (400.0, 0.7)
+
+
+def test_what_is_said_of_an_idle_machine_was_seen_on_one() -> None:
+    def rows(*found: tuple[float, float]) -> list[load.Row]:
+        return [{"p50_us": p50, "p99_us": 2 * p50, "stolen": stolen} for p50, stolen in found]
+
+    raw = rows((500.0, 0.0), (600.0, 0.2), (400.0, 0.0), (450.0, 0.01))
+    runs = {("two nodes", "raw"): raw, ("two nodes", "redis"): rows((1500, 0.0), (9000, 0.0), (8000, 0.3), (1900, 0.0))}
+    line = next(line for line in report.lines_of(runs) if line.target == "redis")
+    assert (line.value, line.ratio, line.is_met, line.idle) == (1700.0, (3.0 + 1900 / 450) / 2, True, (2, 4))
+    assert "(2 idle turns of 4)" in report.table([line])
+    busy = {key: [{**row, "stolen": 0.5} for row in some] for key, some in runs.items()}
+    line = next(line for line in report.lines_of(busy) if line.target == "redis")
+    assert (line.value, line.is_met, line.idle) == (4950.0, None, (0, 4))
+    assert "| not idle |" in report.table([line])
+
+
+def test_what_others_take_is_seen(servers: dict[str, Target], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    target = servers["raw"]
+    row = load.readers(target.port, target.pid, subs=1, events=1)
+    assert 0 <= row["stolen"] <= 1
+    monkeypatch.setattr(load, "STAT", tmp_path / "none")
+    assert load.stolen_s() == 0.0
+    load.STAT.write_text("cpu  1 2 3 4 5 6 7 250 9 10\n")
+    assert load.stolen_s() == 250 / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_page_gets_the_new_table() -> None:
