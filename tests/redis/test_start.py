@@ -93,6 +93,15 @@ async def test_a_wrong_password_is_not_tried_again(prefix: str) -> None:
             pass
 
 
+async def test_keys_of_somebody_else_are_not_waited_for(redis_server: RedisServer, prefix: str) -> None:
+    async with Redis.from_url(redis_server.url, protocol=2) as client:
+        await client.set(f"{{{prefix}}}:layout", "a text")
+    with pytest.raises(StoreUnavailable, match="unavailable") as refused:
+        async with create_redis_adapters(redis_server.url, prefix=prefix, start_timeout_ms=600_000):
+            pass
+    assert "WRONGTYPE" in str(refused.value.__cause__)
+
+
 async def test_an_acl_user_needs_its_own_keys_and_channels_only(own_redis_server: RedisServer, prefix: str) -> None:
     async with Redis.from_url(own_redis_server.url, protocol=2) as client:
         rules = f"on >secret ~{{{prefix}}}* ~{{{prefix}:* &{{{prefix}:* +@all -@dangerous +info".split()

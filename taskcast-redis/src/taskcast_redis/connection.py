@@ -127,7 +127,8 @@ class RedisConnection:
                 break
             except TROUBLE as error:
                 wait = backoff.next_s()
-                if kind_of(error) == "authentication" or time.monotonic() + wait > deadline:
+                is_final = kind_of(error) == "authentication" or is_mistake(error)
+                if is_final or time.monotonic() + wait > deadline:
                     self.health.is_away(kind_of(error), state="unhealthy")
                     raise unavailable(error) from error
                 self.health.is_away(kind_of(error), next_retry_s=wait)

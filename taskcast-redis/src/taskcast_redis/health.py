@@ -12,7 +12,7 @@ from taskcast_core import dependency
 from taskcast_core.stopping import stop
 
 LATENESS, MOST_LATE = 1.1, 3
-"""A wait for a sign of life that took so much longer than it may is asked again, so many times in a row."""
+"""A wait for a sign of life that took so much longer than it may does not count, so many times in a row."""
 
 _log = logging.getLogger(__name__)
 
