@@ -137,7 +137,7 @@ async def test_a_delivery_that_was_not_noted_before_a_kill_is_made_again_in_orde
                 await http.post("/tasks", json={"id": "t", "webhooks": [{"url": receiver.url()}]})
                 events = [{"type": "x", "level": "info", "data": number} for number in range(5)]
                 await http.post("/tasks/t/events", json=events)
-                await eventually(lambda: len(receiver.got) == 3)
+                await eventually(lambda: 2 in indexes(receiver))
             program.kill()
         answering.set()
         first_life = len(receiver.got)
@@ -145,7 +145,8 @@ async def test_a_delivery_that_was_not_noted_before_a_kill_is_made_again_in_orde
             # The lease of the dead process has to run out first.
             await eventually(lambda: indexes(receiver)[-1:] == [4] and len(receiver.got) > first_life, within_s=45)
     again = indexes(receiver)[first_life:]
-    assert again == list(range(again[0], 5))
+    assert again == sorted(again)  # one that got no answer in time comes twice
+    assert set(again) == set(range(again[0], 5))
     assert again[0] <= 2, "what was delivered but not noted comes again"
     assert set(indexes(receiver)) == set(range(5))
 
