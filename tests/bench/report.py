@@ -16,7 +16,7 @@ Runs = Mapping[tuple[str, str], Sequence[Row]]
 
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 _SCALE = (0.1, 1, 10, 100, 1000)
-IDLE = 0.01
+IDLE = 0.02
 """A machine of whose processors' time others took no more than this part is idle, but for what is measured."""
 
 _WORDS = {True: "yes", False: "NO", None: ""}
@@ -29,8 +29,8 @@ class Line:
     Attributes:
         value: the median. spread: (largest − smallest) / median. ratio: the median of what each run was to the
         yardstick's of the same turn, since a machine is not as fast in every turn; None where there is no yardstick.
-        is_met: None where there is no target. idle: of figures of an idle machine, in how many of how many turns it
-        was that; with none, they are of all turns, and no target is met or missed.
+        is_met: None where there is no target. idle: of what was timed, in how many of how many turns the machine was
+        idle; with none, the figure is of all turns, and no target is met or missed.
     """
 
     title: str
@@ -56,7 +56,7 @@ def _lines(figure: Figure, runs: Runs) -> list[Line]:
         if load != figure.load:
             continue
         theirs, idle = beside, None
-        if figure.of_idle:
+        if figure.is_timed:
             rows, theirs, idle = _idle(rows, beside)
         values, yardstick = ([row[figure.metric] for row in some] for some in (rows, theirs))
         value = statistics.median(values)
@@ -71,10 +71,14 @@ def _lines(figure: Figure, runs: Runs) -> list[Line]:
 
 
 def _idle(rows: Sequence[Row], beside: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row], tuple[int, int]]:
-    """The turns of two targets in which the machine was idle while either ran, or all; and how many those are."""
-    turns = list(zip(rows, beside, strict=True))
+    """The turns of a target in which the machine was idle, also for whom it is compared with; and how many those are.
+
+    Without any, all turns.
+    """
+    turns = [(row, row) for row in rows] if not beside else list(zip(rows, beside, strict=False))
     idle = [turn for turn in turns if max(row["stolen"] for row in turn) <= IDLE]
-    return *zip(*(idle or turns), strict=True), (len(idle), len(turns))
+    mine, theirs = zip(*(idle or turns), strict=True)
+    return mine, theirs if beside else (), (len(idle), len(turns))
 
 
 def _wanted(figure: Figure, target: str) -> str:
@@ -88,12 +92,15 @@ def _wanted(figure: Figure, target: str) -> str:
 
 def table(lines: Sequence[Line]) -> str:
     """The lines as a Markdown table."""
-    rows = ["| figure | server | median | spread | to yardstick | target | met |", "|---|---|---:|---:|---:|---|---|"]
+    rows = [
+        "| figure | server | median | spread, idle turns | to yardstick | target | met |",
+        "|---|---|---:|---:|---:|---|---|",
+    ]
     for line in lines:
         ratio = "" if line.ratio is None else f"{line.ratio:.2f} ×"
         spread = f"{line.spread:.0%}"
         if line.idle is not None:
-            spread += f" ({line.idle[0]} idle turns of {line.idle[1]})"
+            spread += f", {line.idle[0]} of {line.idle[1]}"
         word = "not idle" if line.wanted and line.is_met is None else _WORDS[line.is_met]
         rows.append(
             f"| {line.title} | {line.target} | {_number(line.value)} {line.unit} | {spread} | {ratio} "

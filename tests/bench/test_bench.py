@@ -62,23 +62,26 @@ def test_refusals_are_an_error(servers: dict[str, Target]) -> None:
 
 def test_the_table_compares_with_the_yardstick() -> None:
     runs = {
-        ("singles", "asgi"): [{"requests_per_s": 1000.0, "cpu_us_per_request": 30.0}] * 3,
-        ("singles", "memory"): [{"requests_per_s": rate, "cpu_us_per_request": 50.0} for rate in (500.0, 700.0, 650.0)],
-        ("singles", "sqlite"): [{"requests_per_s": 390.0, "cpu_us_per_request": 70.0}],
+        ("singles", "asgi"): [{"requests_per_s": 1000.0, "cpu_us_per_request": 30.0, "stolen": 0.0}] * 3,
+        ("singles", "memory"): [
+            {"requests_per_s": rate, "cpu_us_per_request": 50.0, "stolen": 0.0} for rate in (500.0, 700.0, 650.0)
+        ],
+        ("singles", "sqlite"): [{"requests_per_s": 390.0, "cpu_us_per_request": 70.0, "stolen": 0.0}],
     }
     lines = report.lines_of(runs)
     rates = {line.target: line for line in lines if line.unit == "/s"}
     assert (rates["memory"].value, rates["memory"].ratio, rates["memory"].is_met) == (650.0, 0.65, True)
     assert (rates["sqlite"].ratio, rates["sqlite"].is_met) == (0.39, False)
     assert (rates["asgi"].ratio, rates["asgi"].is_met) == (None, None)
-    assert "| Single publishes, 64 connections | sqlite | 390 /s | 0% | 0.39 × | ≥ 0.4 × | NO |" in report.table(lines)
+    line = "| Single publishes, 64 connections | sqlite | 390 /s | 0%, 1 of 1 | 0.39 × | ≥ 0.4 × | NO |"
+    assert line in report.table(lines)
     assert report.as_json(lines, runs, {"cpus": 2})["figures"][0]["median"] == 1000.0
 
 
 def test_what_is_compared_was_measured_in_the_same_turn() -> None:
     runs = {
-        ("singles", "asgi"): [{"requests_per_s": rate, "cpu_us_per_request": 30.0} for rate in (1000.0, 100.0, 500.0)],
-        ("singles", "memory"): [{"requests_per_s": rate, "cpu_us_per_request": 50.0} for rate in (600.0, 70.0, 400.0)],
+        ("singles", name): [{"requests_per_s": rate, "cpu_us_per_request": 30.0, "stolen": 0.0} for rate in rates]
+        for name, rates in (("asgi", (1000.0, 100.0, 500.0)), ("memory", (600.0, 70.0, 400.0)))
     }
     line = next(line for line in report.lines_of(runs) if line.target == "memory" and line.unit == "/s")
     assert (line.value, line.ratio) == (400.0, 0.7)
@@ -92,11 +95,16 @@ def test_what_is_said_of_an_idle_machine_was_seen_on_one() -> None:
     runs = {("two nodes", "raw"): raw, ("two nodes", "redis"): rows((1500, 0.0), (9000, 0.0), (8000, 0.3), (1900, 0.0))}
     line = next(line for line in report.lines_of(runs) if line.target == "redis")
     assert (line.value, line.ratio, line.is_met, line.idle) == (1700.0, (3.0 + 1900 / 450) / 2, True, (2, 4))
-    assert "(2 idle turns of 4)" in report.table([line])
+    assert ", 2 of 4 |" in report.table([line])
     busy = {key: [{**row, "stolen": 0.5} for row in some] for key, some in runs.items()}
     line = next(line for line in report.lines_of(busy) if line.target == "redis")
     assert (line.value, line.is_met, line.idle) == (4950.0, None, (0, 4))
     assert "| not idle |" in report.table([line])
+    cpu = {("bursts", name): [{"cpu_us_per_delivery": 0.3, "stolen": 0.5}] for name in ("raw", "memory")}
+    assert all(line.idle is None and line.is_met is not False for line in report.lines_of(cpu))
+    turns = [{"deliveries_per_s": n * 1e5, "first_frame_ms": n, "stolen": n / 99} for n in (1, 6)]
+    lines = report.lines_of({("replay", "memory"): turns})
+    assert [line.value for line in lines] == [1e5, 1.0], "where nothing stands beside it, its own turns"
 
 
 def test_what_others_take_is_seen(servers: dict[str, Target], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

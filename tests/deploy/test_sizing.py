@@ -28,7 +28,8 @@ def test_the_page_is_written_anew(tmp_path: Path) -> None:
         target = tmp_path / source.relative_to(ROOT)
         target.parent.mkdir(parents=True)
         shutil.copy(source, target)
-    runs = {("singles", "sqlite"): [{"requests_per_s": 9.0, "cpu_us_per_request": each} for each in (40.0, 42.0)]}
+    rows = [{"requests_per_s": 9.0, "cpu_us_per_request": each, "stolen": 0.0} for each in (40.0, 42.0)]
+    runs = {("singles", "sqlite"): rows}
     machine = {"cpus": 2, "load": 0.25, "python": "3.13.1", "system": "Linux"}
     found = as_json(lines_of(runs), runs, machine)
     (tmp_path / "figures.json").write_text(json.dumps(found))
