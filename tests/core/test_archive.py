@@ -118,7 +118,7 @@ async def test_deadlines_of_cold_tasks_fire(tiers: Tiers) -> None:
         found = await engine.get_task(task.id)
         return found is not None and found.status == "timeout"
 
-    await eventually(timed_out, within_s=20)
+    await eventually(timed_out, within_s=5)
 
 
 async def test_a_suspended_task_goes_cold_and_wakes_up_by_itself(tiers: Tiers) -> None:

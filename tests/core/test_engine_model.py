@@ -189,7 +189,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     async def _frames(self, task_id: str, wanted: SubscribeFilter, head: int) -> list[Any]:
         frames: list[Any] = []
-        async with asyncio.timeout(20), self.engine.subscribe(task_id, wanted) as subscription:
+        async with asyncio.timeout(5), self.engine.subscribe(task_id, wanted) as subscription:
             channel = subscription._channel
             assert channel is not None
             while subscription._place.after < head or subscription._pending_gap is not None:

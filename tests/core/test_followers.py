@@ -242,7 +242,7 @@ async def test_deleted_tasks_finish_their_lanes(open_engine: OpenEngine, store: 
             return False
         return True
 
-    await eventually(is_free, within_s=20)
+    await eventually(is_free, within_s=10)
     assert set(handler.seen[task_id, "webhook:0"]) == set(range(12))
 
 

@@ -258,7 +258,7 @@ async def test_readers_of_all_tasks_end_with_the_hub(store: Any) -> None:
         await eventually(lambda: engine.hub.has_firehose)
         await running_task(engine)
         await eventually(lambda: not stream._bells)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(2):
         assert await reading == 1
 
 

@@ -82,7 +82,7 @@ async def breaks(call: Callable[[], Awaitable[Any]], store: PostgresLongTermStor
     try:
         await call()
     except StoreUnavailable:
-        await eventually(answers, within_s=20)
+        await eventually(answers, within_s=10)
         return True
     return False
 

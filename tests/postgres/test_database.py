@@ -25,7 +25,7 @@ from tests.fixtures.proxy import HOST, FaultProxy
 
 pytestmark = pytest.mark.anyio
 
-PROMPT_S = 10.0
+PROMPT_S = 3.0
 
 
 def options(url: str, **others: int) -> PostgresOptions:

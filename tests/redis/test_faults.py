@@ -328,7 +328,7 @@ async def test_a_log_that_was_rewound_goes_on_in_a_new_epoch(
             for key, value in saved.items():
                 rewind.restore(key, 0, value or b"")
             await rewind.execute()
-        await eventually(lambda: any(e.type == "taskcast:gap" for e in readers[0].events), within_s=20)
+        await eventually(lambda: any(e.type == "taskcast:gap" for e in readers[0].events), within_s=10)
         after = await store.get(task_id)
         assert after is not None and after.epoch > before.epoch
         await finish(one, task_id)

@@ -161,7 +161,7 @@ async def test_a_silent_issuer_costs_a_bounded_wait() -> None:
         await asyncio.sleep(3600)
         raise AssertionError
 
-    async with Receiver(never) as silent, Jwks(silent.url(), timeout_s=0.2) as keys, asyncio.timeout(20):
+    async with Receiver(never) as silent, Jwks(silent.url(), timeout_s=0.2) as keys, asyncio.timeout(5):
         waiting = [asyncio.create_task(keys.find("ES256", "k")) for _ in range(50)]
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(each, StoreUnavailable) for each in outcomes)
@@ -173,7 +173,7 @@ async def test_closing_ends_a_fetch_under_way() -> None:
         await asyncio.sleep(3600)
         raise AssertionError
 
-    async with Receiver(never) as silent, asyncio.timeout(20), Jwks(silent.url(), timeout_s=60):
+    async with Receiver(never) as silent, asyncio.timeout(5), Jwks(silent.url(), timeout_s=60):
         await eventually(lambda: len(silent.got) == 1)
 
 
@@ -184,7 +184,7 @@ async def test_a_caller_that_gives_up_does_not_end_the_fetch_for_others() -> Non
         await gate.wait()
         return Reply(body_parts=(json.dumps({"keys": [public_jwk("ES256", "k")]}).encode(),))
 
-    async with Receiver(late) as issuer, Jwks(issuer.url()) as keys, asyncio.timeout(20):
+    async with Receiver(late) as issuer, Jwks(issuer.url()) as keys, asyncio.timeout(5):
         impatient = asyncio.create_task(keys.find("ES256", "k"))
         patient = asyncio.create_task(keys.find("ES256", "k"))
         await eventually(lambda: len(issuer.got) == 1)

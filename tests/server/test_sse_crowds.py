@@ -90,8 +90,8 @@ async def test_coming_and_going_leaves_nothing_behind(scale: Scale) -> None:
 
             async def churn(count: int) -> int:
                 await asyncio.gather(*(come_and_go(url, count // 10) for _ in range(10)))
-                await eventually(lambda: is_quiet(engine, app), within_s=20)
-                await eventually(lambda: (len(asyncio.all_tasks()), open_files()) == (tasks, files), within_s=20)
+                await eventually(lambda: is_quiet(engine, app), within_s=10)
+                await eventually(lambda: (len(asyncio.all_tasks()), open_files()) == (tasks, files), within_s=10)
                 gc.collect()
                 return len(gc.get_objects())
 

@@ -120,10 +120,10 @@ async def never(_: Got) -> Reply:
 async def test_a_slow_receiver_costs_its_own_timeout(receiver: Receiver) -> None:
     receiver.answer = never
     defaults = WebhookOptions(default_retry=Retry(timeout_ms=300), allow_private_networks=True)
-    async with WebhookSender(defaults) as sender, asyncio.timeout(20):
+    async with WebhookSender(defaults) as sender, asyncio.timeout(5):
         for retry, limit in ((None, 300), (RetryConfig(timeout_ms=100), 100)):
             outcome = await deliver(sender, receiver.url(), retry=retry)
-            assert not outcome.delivered and outcome.may_retry and limit <= outcome.latency_ms < limit + 10_000
+            assert not outcome.delivered and outcome.may_retry and limit <= outcome.latency_ms < limit + 1500
             assert outcome.reason == f"no answer within {limit / 1000:g} s"
 
 
@@ -132,7 +132,7 @@ async def test_a_slow_name_server_counts_as_well() -> None:
         await asyncio.sleep(3600)
         return []
 
-    async with WebhookSender(PRIVATE, resolve=stuck) as sender, asyncio.timeout(20):
+    async with WebhookSender(PRIVATE, resolve=stuck) as sender, asyncio.timeout(5):
         assert "no answer" in (await deliver(sender, "http://x.example/", retry=RetryConfig(timeout_ms=100))).reason
 
 
@@ -144,8 +144,8 @@ async def test_once_the_status_is_there_the_body_does_not_matter(sender: Webhook
     ]
     for reply in replies:
         receiver.answer = lambda _, reply=reply: reply
-        async with asyncio.timeout(20):
-            outcome = await deliver(sender, receiver.url(), retry=RetryConfig(timeout_ms=3_000))
+        async with asyncio.timeout(3):
+            outcome = await deliver(sender, receiver.url(), retry=RetryConfig(timeout_ms=400))
         assert outcome.delivered, outcome
     receiver.answer = lambda _: Reply()
     assert (await deliver(sender, receiver.url())).delivered, "the pool still works"

@@ -218,10 +218,13 @@ class BroadcastContract(Contract):
 
     async def test_publishing_neither_waits_nor_raises(self, broadcast: Broadcast) -> None:
         loop = asyncio.get_running_loop()
-        channel, start = fresh_id(), loop.time()
-        for n in range(5_000):
-            broadcast.publish(a_bell(channel, first_index=n))
-        assert loop.time() - start < 20
+        channel, took = fresh_id(), []
+        for _ in range(5):
+            start = loop.time()
+            for n in range(1_000):
+                broadcast.publish(a_bell(channel, first_index=n))
+            took.append(loop.time() - start)
+        assert min(took) < 1, "a machine may stand still once, but not every time"
 
     async def test_many_channels(self, peers: Sequence[Broadcast]) -> None:
         ear, channels = Ear(), [fresh_id() for _ in range(300)]
